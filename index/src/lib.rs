@@ -1,0 +1,3 @@
+//! Embedded secondary-index engine: typed ordered indexes, consistent snapshots, backup and fast restart.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Models of every concurrent protocol, explored over all interleavings.

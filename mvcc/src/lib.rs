@@ -1,0 +1,1 @@
+//! Multi-version ordered store: snapshots that wait for nobody, batches, cursors, garbage collection.

@@ -1,0 +1,3 @@
+//! The whimbrel server and command line.
+
+fn main() {}

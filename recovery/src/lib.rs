@@ -1,0 +1,1 @@
+//! Parallel linear-time rebuild of stores from backups.
