@@ -1,3 +1,9 @@
-//! The whimbrel server and command line.
+//! The `whimbrel` binary: parses the command line and hands over to [`whimbrel_node`].
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    whimbrel_node::run()
+}

@@ -1,0 +1,54 @@
+//! The command line: which subcommands there are, logging, exit codes.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::command;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, and every check passed
+  1    the work failed, or a check found something wrong
+  2    the command line was wrong
+  3    an input cannot be used (missing file, bad CSV line, corrupt backup)
+  4    the machine refused (disk full, permission, port in use)
+  5    a node could not be reached, or answered with an error
+  130  interrupted
+
+Set WHIMBREL_LOG=debug (or info, trace, whimbrel_migrate=trace, ..) for a log on standard error.";
+
+/// An ordered in-memory index that moves between machines while it is being used.
+#[derive(Debug, Parser)]
+#[command(name = "whimbrel", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve slots to Redis Cluster clients
+    Serve(command::serve::ServeArgs),
+}
+
+/// Parses the command line, runs the subcommand and gives the exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("WHIMBREL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let outcome = match cli.command {
+        Command::Serve(args) => command::serve::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("whimbrel: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

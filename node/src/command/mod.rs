@@ -1,0 +1,7 @@
+//! The subcommands, one file each.
+//!
+//! A subcommand is a struct of arguments and `run(args) -> Result<(), Error>`. What it prints on
+//! standard output is its result (with `--json` one JSON object); progress and logs go to standard
+//! error.
+
+pub mod serve;

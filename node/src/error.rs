@@ -1,0 +1,133 @@
+//! What can go wrong in a command, said so that a person can act on it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Exit codes of the binary; the crate's page explains them.
+pub mod exit_code {
+    /// The work failed, or a check found something wrong.
+    pub const FAILED: u8 = 1;
+    /// The command line was wrong.
+    pub const USAGE: u8 = 2;
+    /// An input cannot be used.
+    pub const INPUT: u8 = 3;
+    /// The machine refused.
+    pub const MACHINE: u8 = 4;
+    /// A node could not be reached, or answered with an error.
+    pub const NODE: u8 = 5;
+    /// Interrupted by the user.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// An error of a command; its text names the place, the cause and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Flags that do not go together, or a value out of range.
+    #[error("{message}\n  try: whimbrel {command} --help")]
+    Usage {
+        /// The subcommand.
+        command: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file or directory cannot be used.
+    #[error("cannot {action} {}: {}", path.display(), io_remedy(source))]
+    File {
+        /// What was to be done: "read", "create", ..
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An address cannot be served.
+    #[error("cannot listen on {address}: {}", listen_remedy(source))]
+    Listen {
+        /// The address as given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A node cannot be talked to.
+    #[error(
+        "cannot reach the node at {address}: {source}\n  is it running? start one with: whimbrel serve --listen {address}"
+    )]
+    Connect {
+        /// The node's address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A node answered with an error.
+    #[error("the node at {address} refused {request}: {reply}")]
+    Node {
+        /// The node's address.
+        address: String,
+        /// The command that was sent.
+        request: String,
+        /// The error that came back.
+        reply: String,
+    },
+    /// Stopped by the user.
+    #[error("interrupted: {left}")]
+    Interrupted {
+        /// What is left behind.
+        left: String,
+    },
+    /// The runtime of a long-running command did not start, or standard output is closed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit code that tells a script what kind of error this is.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => exit_code::USAGE,
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::OutOfMemory => exit_code::MACHINE,
+                _ => exit_code::INPUT,
+            },
+            Self::Listen { .. } | Self::System { .. } => exit_code::MACHINE,
+            Self::Connect { .. } | Self::Node { .. } => exit_code::NODE,
+            Self::Interrupted { .. } => exit_code::INTERRUPTED,
+        }
+    }
+}
+
+/// The system's words and what a person can do about them.
+pub(crate) fn io_remedy(source: &io::Error) -> String {
+    let remedy = match source.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "check who owns it, or choose another place",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space or choose another disk; what was written so far is not usable and can be removed"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "choose a place that can be written",
+        _ => return source.to_string(),
+    };
+    format!("{source}; {remedy}")
+}
+
+fn listen_remedy(source: &io::Error) -> String {
+    let remedy = match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process serves this port: stop it, or choose another port (0 takes any free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose a higher one",
+        _ => return source.to_string(),
+    };
+    format!("{source}; {remedy}")
+}

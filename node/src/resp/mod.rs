@@ -1,0 +1,7 @@
+//! The Redis serialization protocol: requests in, replies out, and the commands between.
+
+pub mod parser;
+pub mod reply;
+
+pub use parser::{Limits, ProtocolError, Request, RequestParser};
+pub use reply::{Protocol, ReplyWriter};

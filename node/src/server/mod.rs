@@ -1,0 +1,6 @@
+//! The server: a listener, one task per connection, and what they share.
+
+mod connection;
+mod listener;
+
+pub use listener::serve;
