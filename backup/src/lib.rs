@@ -1,3 +1,58 @@
-//! Ordered, compressed, checksummed backups of snapshots, and the block format they share with migration.
+//! Ordered, compressed, checksummed backups of snapshots, and the block format they share with
+//! migration.
+//!
+//! # What is here
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`block`] | encodes and decodes one block: the unit of a file, and of a migration's data frame |
+//! | [`shard`] | a file of blocks in key order with an index and a footer |
+//! | [`delta`] | the same file with removes in it: what changed between two snapshots |
+//!
+//! The bytes are specified in `docs/format.md` and pinned by golden files.
+//!
+//! # Guarantees
+//!
+//! - A backup holds exactly the entries that its snapshot sees, however many writers run beside it.
+//! - A directory holds a whole backup or it holds none: every file is synced before the manifest
+//!   gets its name.
+//! - Every byte of every file is covered by a checksum that the manifest leads to. A flipped bit, a
+//!   cut, an exchanged or a foreign file is refused with an [`Error`] that names the file and the
+//!   block.
+//! - Reading never panics, and takes no more memory than the bytes at hand justify.
+//!
+//! # Examples
+//!
+//! ```
+//! use whimbrel_backup::block::{BlockBuilder, BlockDecoder, BlockKind, BlockOptions};
+//! use whimbrel_backup::Place;
+//!
+//! let mut builder = BlockBuilder::new(BlockKind::Entries, BlockOptions::default());
+//! builder.add(b"curlew", b"1")?;
+//! builder.add(b"whimbrel", b"2")?;
+//! let mut bytes = Vec::new();
+//! builder.finish_into(&mut bytes)?;
+//!
+//! let mut decoder = BlockDecoder::new();
+//! let block = decoder.decode(&bytes, Place::block("frame", 0))?;
+//! let mut entries = block.entries();
+//! while let Some((key, value)) = entries.next_entry()? {
+//!     println!("{key:?} -> {value:?}");
+//! }
+//! # Ok::<(), whimbrel_backup::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
+
+pub mod block;
+mod bytes;
+pub mod delta;
+mod digest;
+mod error;
+mod file;
+mod reader;
+pub mod shard;
+mod writer;
+
+pub use digest::Digest;
+pub use error::{Error, KeyExcerpt, Part, Place};

@@ -1,0 +1,285 @@
+//! Encoding of blocks.
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+
+use super::{
+    BlockKind, BlockOptions, Compression, FORMAT_VERSION, HEADER_LEN, MAGIC, MAX_KEY_LEN,
+    MAX_SHARED_RAW_LEN, MAX_VALUE_LEN,
+};
+use crate::Error;
+use crate::bytes::{len_u32, put_varint, varint_len};
+use crate::error::{KeyExcerpt, Part, Place};
+
+/// Bytes that the three lengths of an entry take at most.
+const ENTRY_LENGTHS_MAX: usize = 3 + 3 + 5;
+
+const CODEC_RAW: u8 = 0;
+const CODEC_LZ4: u8 = 1;
+
+/// Encodes entries, given in strictly ascending key order, into blocks.
+///
+/// One builder makes any number of blocks and reuses its buffers; nothing is allocated for an entry.
+/// The caller asks [`fits`](Self::fits) before it adds and finishes the block when the answer is no. An
+/// entry larger than a block gets a block of its own: an empty builder takes any entry.
+///
+/// # Examples
+/// ```
+/// use whimbrel_backup::block::{BlockBuilder, BlockKind, BlockOptions};
+/// let mut builder = BlockBuilder::new(BlockKind::Changes, BlockOptions::default());
+/// builder.add(b"a", b"new")?;
+/// builder.add_remove(b"b")?;
+/// let mut block = Vec::new();
+/// builder.finish_into(&mut block)?;
+/// assert_eq!(&block[..4], b"WBLK");
+/// # Ok::<(), whimbrel_backup::Error>(())
+/// ```
+pub struct BlockBuilder {
+    kind: BlockKind,
+    options: BlockOptions,
+    raw: Vec<u8>,
+    restarts: Vec<u32>,
+    previous: Vec<u8>,
+    entries: u32,
+    since_restart: u32,
+    packed: Vec<u8>,
+    table: CompressTable,
+}
+
+impl std::fmt::Debug for BlockBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockBuilder")
+            .field("kind", &self.kind)
+            .field("entries", &self.entries)
+            .field("raw_bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockBuilder {
+    /// A builder of blocks of one kind.
+    #[must_use]
+    pub fn new(kind: BlockKind, options: BlockOptions) -> Self {
+        Self {
+            kind,
+            options,
+            raw: Vec::new(),
+            restarts: Vec::new(),
+            previous: Vec::new(),
+            entries: 0,
+            since_restart: 0,
+            packed: Vec::new(),
+            table: CompressTable::default(),
+        }
+    }
+
+    /// Entries in the block so far.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.entries
+    }
+
+    /// True when nothing was added since the last block.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// The key added last, also after its block was finished; empty before the first.
+    #[must_use]
+    pub fn last_key(&self) -> &[u8] {
+        &self.previous
+    }
+
+    /// Raw bytes of the block so far, restart points included.
+    #[must_use]
+    pub fn size_estimate(&self) -> usize {
+        self.raw.len() + 4 * self.restarts.len()
+    }
+
+    /// True when an entry of these lengths still belongs into this block.
+    #[must_use]
+    #[inline]
+    pub fn fits(&self, key_len: usize, value_len: usize) -> bool {
+        self.entries == 0
+            || self
+                .size_estimate()
+                .saturating_add(key_len)
+                .saturating_add(value_len)
+                .saturating_add(ENTRY_LENGTHS_MAX + 4)
+                <= self.options.block_bytes
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`], [`Error::KeyTooLong`], [`Error::ValueTooLong`], and [`Error::BlockFull`] when
+    /// the entry does not [fit](Self::fits). The builder is as before.
+    #[inline]
+    pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if value.len() > MAX_VALUE_LEN {
+            let (key, len) = (KeyExcerpt::of(key), value.len());
+            return Err(Error::ValueTooLong { key, len, limit: MAX_VALUE_LEN });
+        }
+        self.add_key(key, value.len(), len_u32(value.len()) + 1)?;
+        self.raw.extend_from_slice(value);
+        Ok(())
+    }
+
+    /// Adds the remove of a key.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add); [`Error::RemoveAmongEntries`] when the blocks are of entries.
+    pub fn add_remove(&mut self, key: &[u8]) -> Result<(), Error> {
+        if self.kind != BlockKind::Changes {
+            return Err(Error::RemoveAmongEntries { key: KeyExcerpt::of(key) });
+        }
+        self.add_key(key, 0, 0)
+    }
+
+    #[inline]
+    fn add_key(&mut self, key: &[u8], value_len: usize, value_word: u32) -> Result<(), Error> {
+        if key.len() > MAX_KEY_LEN {
+            return Err(Error::KeyTooLong { len: key.len(), limit: MAX_KEY_LEN });
+        }
+        if self.entries > 0 && !self.fits(key.len(), value_len) {
+            return Err(Error::BlockFull { key: KeyExcerpt::of(key) });
+        }
+        let mut shared = 0;
+        if self.entries > 0 {
+            shared = common_prefix(&self.previous, key);
+            if key[shared..] <= self.previous[shared..] {
+                return Err(self.out_of_order(key));
+            }
+        }
+        if self.entries == 0 || self.since_restart == self.options.restart_interval {
+            shared = 0;
+            self.since_restart = 0;
+            self.restarts.push(len_u32(self.raw.len()));
+        }
+        self.since_restart += 1;
+        self.entries += 1;
+        let rest = &key[shared..];
+        let (shared_len, rest_len) = (len_u32(shared), len_u32(rest.len()));
+        if shared_len | rest_len | value_word < 0x80 {
+            let lengths = [shared_len, rest_len, value_word].map(|len| len.to_le_bytes()[0]);
+            self.raw.extend_from_slice(&lengths);
+        } else {
+            put_varint(&mut self.raw, shared_len);
+            put_varint(&mut self.raw, rest_len);
+            put_varint(&mut self.raw, value_word);
+        }
+        self.raw.extend_from_slice(rest);
+        self.previous.truncate(shared);
+        self.previous.extend_from_slice(rest);
+        debug_assert_eq!(self.previous, key, "the kept key is the one that was added");
+        debug_assert!(varint_len(value_word) <= 5, "value lengths fit five groups");
+        Ok(())
+    }
+
+    #[cold]
+    fn out_of_order(&self, key: &[u8]) -> Error {
+        Error::OutOfOrder {
+            place: Place::new("block being built", Part::Whole),
+            previous: KeyExcerpt::of(&self.previous),
+            got: KeyExcerpt::of(key),
+        }
+    }
+
+    /// Appends the block's bytes to `out` and begins the next one. Answers the number of bytes.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBlock`] when nothing was added.
+    pub fn finish_into(&mut self, out: &mut Vec<u8>) -> Result<usize, Error> {
+        if self.entries == 0 {
+            return Err(Error::EmptyBlock);
+        }
+        for restart in &self.restarts {
+            self.raw.extend_from_slice(&restart.to_le_bytes());
+        }
+        debug_assert!(
+            self.entries == 1 || self.raw.len() <= MAX_SHARED_RAW_LEN,
+            "fits() keeps shared blocks small"
+        );
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_LEN]);
+        let codec = self.store_into(out);
+        let stored_len = out.len() - start - HEADER_LEN;
+        let header = self.header(codec, stored_len);
+        out[start..start + header.len()].copy_from_slice(&header);
+        let head_crc = crc32c::crc32c(&header);
+        out[start + 24..start + 28].copy_from_slice(&head_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&out[start..start + 28]);
+        let crc = crc32c::crc32c_append(crc, &out[start + HEADER_LEN..]);
+        out[start + 28..start + 32].copy_from_slice(&crc.to_le_bytes());
+        self.reset();
+        Ok(out.len() - start)
+    }
+
+    fn store_into(&mut self, out: &mut Vec<u8>) -> u8 {
+        if self.options.compression == Compression::Lz4 {
+            let room = get_maximum_output_size(self.raw.len());
+            if self.packed.len() < room {
+                self.packed.resize(room, 0);
+            }
+            // An error means that the room was too small, which the bound excludes; raw is right then
+            // as well.
+            if let Ok(len) = compress_into_with_table(&self.raw, &mut self.packed, &mut self.table)
+                && len <= self.raw.len() / 8 * 7
+            {
+                out.extend_from_slice(&self.packed[..len]);
+                return CODEC_LZ4;
+            }
+        }
+        out.extend_from_slice(&self.raw);
+        CODEC_RAW
+    }
+
+    fn header(&self, codec: u8, stored_len: usize) -> [u8; 24] {
+        let mut header = [0; 24];
+        header[..4].copy_from_slice(&MAGIC);
+        header[4] = FORMAT_VERSION.to_le_bytes()[0];
+        header[5] = self.kind.number();
+        header[6] = codec;
+        header[8..12].copy_from_slice(&len_u32(stored_len).to_le_bytes());
+        header[12..16].copy_from_slice(&len_u32(self.raw.len()).to_le_bytes());
+        header[16..20].copy_from_slice(&self.entries.to_le_bytes());
+        header[20..24].copy_from_slice(&len_u32(self.restarts.len()).to_le_bytes());
+        header
+    }
+
+    fn reset(&mut self) {
+        self.raw.clear();
+        self.restarts.clear();
+        self.entries = 0;
+        self.since_restart = 0;
+        // One huge value must not keep its memory for the life of the builder.
+        let keep = 4 * self.options.block_bytes.max(64 << 10);
+        if self.raw.capacity() > keep {
+            self.raw.shrink_to(keep);
+        }
+        if self.packed.len() > keep {
+            self.packed.truncate(keep);
+            self.packed.shrink_to_fit();
+        }
+    }
+}
+
+/// Length of the longest common prefix.
+#[inline]
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let chunks = a.chunks_exact(8).zip(b.chunks_exact(8));
+    let mut same = 0;
+    for (x, y) in chunks {
+        let (x, y) = (word(x), word(y));
+        if x != y {
+            return same + (x ^ y).trailing_zeros() as usize / 8;
+        }
+        same += 8;
+    }
+    same + a[same..].iter().zip(&b[same..]).take_while(|(x, y)| x == y).count()
+}
+
+#[inline]
+fn word(chunk: &[u8]) -> u64 {
+    u64::from_le_bytes(chunk.try_into().expect("chunks_exact(8) gives eight bytes"))
+}

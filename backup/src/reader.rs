@@ -1,0 +1,459 @@
+//! Reads a file of blocks from bytes at hand or from a file, checking everything it hands out.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::Error;
+use crate::block::{Block, BlockDecoder, HEADER_LEN as BLOCK_HEADER_LEN};
+use crate::bytes::Fields;
+use crate::error::{KeyExcerpt, Part, Place};
+use crate::file::{FOOTER_LEN, FileIdentity, FileKind, Footer, HEADER_LEN, Tally};
+use crate::writer::FileSummary;
+
+/// Where the bytes of a file come from.
+pub trait Source {
+    /// Bytes there are.
+    fn len(&self) -> u64;
+
+    /// True when there are no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `len` bytes at `at`, lent from the source itself or read into `scratch`. The caller has
+    /// checked that they are inside of [`len`](Self::len).
+    ///
+    /// # Errors
+    /// What the system says, or an unexpected end when the file has shrunk.
+    fn bytes<'a>(&'a self, at: u64, len: usize, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]>;
+}
+
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn bytes<'a>(&'a self, at: u64, len: usize, _: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        let start = usize::try_from(at).ok();
+        let range = start.and_then(|start| Some(start..start.checked_add(len)?));
+        range.and_then(|range| self.get(range)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// A file read piece by piece, with the length it had when it was opened.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    len: u64,
+}
+
+impl FileSource {
+    /// Opens `path` for reading.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let open = || {
+            let file = File::open(path)?;
+            let len = file.metadata()?.len();
+            Ok(Self { file, len })
+        };
+        open().map_err(|source| Error::Io { action: "open", path: path.to_owned(), source })
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn bytes<'a>(&'a self, at: u64, len: usize, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        // Only ever as long as the file is: callers check against `len` first.
+        scratch.resize(len, 0);
+        self.file.read_exact_at(scratch, at)?;
+        Ok(scratch)
+    }
+}
+
+/// Buffers for reading blocks, reused from block to block.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    stored: Vec<u8>,
+    decoder: BlockDecoder,
+}
+
+#[derive(Debug, Clone)]
+struct IndexEntry {
+    at: u64,
+    len: usize,
+    entries: u32,
+    crc: u32,
+    /// The first key's bytes in the index.
+    key: Range<usize>,
+}
+
+/// A shard or a delta, opened: header, index and footer are checked, each block when it is read.
+///
+/// Shared access from several threads is fine; each needs its own [`Buffers`].
+#[derive(Debug)]
+pub struct FileReader<S> {
+    source: S,
+    place: Place,
+    identity: FileIdentity,
+    footer: Footer,
+    crc: u32,
+    index: Vec<u8>,
+    blocks: Vec<IndexEntry>,
+}
+
+impl<S: Source> FileReader<S> {
+    /// Opens a file that must be of `kind`. `name` goes into errors.
+    ///
+    /// # Complexity
+    /// Linear in the index; the blocks are not touched.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file's length, header, index or footer, or [`Error::Io`].
+    pub(crate) fn open(source: S, name: &str, kind: FileKind) -> Result<Self, Error> {
+        let place = Place::new(name, Part::Whole);
+        let len = source.len();
+        let least = (HEADER_LEN + FOOTER_LEN) as u64;
+        if len < least {
+            return Err(Error::WrongLength { place, expected: least, got: len });
+        }
+        let mut scratch = Vec::new();
+        let header = read(&source, 0, HEADER_LEN, &mut scratch, &place)?.to_vec();
+        let identity = FileIdentity::decode(&header, kind, &place)?;
+        let footer_at = len - FOOTER_LEN as u64;
+        let bytes = read(&source, footer_at, FOOTER_LEN, &mut scratch, &place)?;
+        let footer = Footer::decode(&header, bytes, &place)?;
+        let crc = crate::bytes::array(bytes, 68).map_or(0, u32::from_le_bytes);
+        let index = read_index(&source, &footer, footer_at, &mut scratch, &place)?;
+        let mut file = Self { source, place, identity, footer, crc, index, blocks: Vec::new() };
+        file.parse_index()?;
+        Ok(file)
+    }
+
+    fn parse_index(&mut self) -> Result<(), Error> {
+        let place = self.place.at(Part::Index);
+        let broken = |what| Error::Malformed { place: place.clone(), what };
+        let last_key_len = self.footer.last_key_len as usize;
+        let keys_end = self.index.len().checked_sub(last_key_len);
+        let keys_end = keys_end.ok_or_else(|| broken("the last key is longer than the index"))?;
+        let mut fields = Fields::new(&self.index[..keys_end]);
+        let (mut at, mut key_at) = (HEADER_LEN as u64, 0);
+        let (mut entries, mut previous): (u64, Option<Range<usize>>) = (0, None);
+        while !fields.is_empty() {
+            let entry = IndexEntry::read(&mut fields, at, key_at);
+            let entry = entry.ok_or_else(|| broken("an entry of the index is cut"))?;
+            let key = &self.index[entry.key.clone()];
+            if let Some(previous) = previous {
+                check_order(&place, &self.index[previous], key)?;
+            }
+            at += entry.len as u64;
+            key_at = entry.key.end;
+            entries += u64::from(entry.entries);
+            previous = Some(entry.key.clone());
+            self.blocks.push(entry);
+        }
+        let counted = self.footer.tally.entries.checked_add(self.footer.tally.removes);
+        if at != self.footer.index_at
+            || self.blocks.len() as u64 != u64::from(self.footer.blocks)
+            || Some(entries) != counted
+        {
+            return Err(broken("index and footer disagree"));
+        }
+        let last = &self.index[keys_end..];
+        match previous {
+            None if last.is_empty() => Ok(()),
+            Some(first) if &self.index[first.clone()] <= last => Ok(()),
+            _ => Err(broken("the last key comes before the last block")),
+        }
+    }
+
+    /// Name of the file and the part of it that is spoken of.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Length of the longest block, header included; 0 when there is none.
+    #[must_use]
+    pub fn longest_block(&self) -> usize {
+        self.blocks.iter().map(|block| block.len).max().unwrap_or(0)
+    }
+
+    /// Counts and digest of the whole file, as its footer states them.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.footer.tally
+    }
+
+    /// First key; empty when the file has no entries.
+    #[must_use]
+    pub fn first_key(&self) -> &[u8] {
+        self.blocks.first().map_or(&[], |entry| &self.index[entry.key.clone()])
+    }
+
+    /// Last key; empty when the file has no entries.
+    #[must_use]
+    pub fn last_key(&self) -> &[u8] {
+        &self.index[self.index.len() - self.footer.last_key_len as usize..]
+    }
+
+    /// What the manifest has to say about this file.
+    #[must_use]
+    pub fn summary(&self) -> FileSummary {
+        FileSummary {
+            identity: self.identity,
+            bytes: self.source.len(),
+            blocks: self.footer.blocks,
+            tally: self.footer.tally,
+            first_key: self.first_key().to_vec(),
+            last_key: self.last_key().to_vec(),
+            crc: self.crc,
+        }
+    }
+
+    /// Reads and decodes block `number`, and checks it against the index.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the block, or [`Error::Io`].
+    ///
+    /// # Panics
+    /// When there is no such block: `number` must be below [`blocks`](Self::blocks).
+    pub fn block<'a>(
+        &'a self,
+        number: usize,
+        buffers: &'a mut Buffers,
+    ) -> Result<Block<'a>, Error> {
+        let entry = &self.blocks[number];
+        let place = self.place.at(Part::Block(number as u64));
+        let Buffers { stored, decoder } = buffers;
+        let bytes = read(&self.source, entry.at, entry.len, stored, &place)?;
+        let block = decoder.decode(bytes, place)?;
+        let crc = crate::bytes::array(bytes, BLOCK_HEADER_LEN - 4).map_or(0, u32::from_le_bytes);
+        self.check_against_index(&block, crc, entry)?;
+        Ok(block)
+    }
+
+    fn check_against_index(
+        &self,
+        block: &Block<'_>,
+        crc: u32,
+        entry: &IndexEntry,
+    ) -> Result<(), Error> {
+        if crc != entry.crc {
+            let place = block.place().clone();
+            return Err(Error::ChecksumMismatch { place, expected: entry.crc, got: crc });
+        }
+        let kind = match self.identity.kind {
+            FileKind::Shard => crate::block::BlockKind::Entries,
+            FileKind::ChangeDelta => crate::block::BlockKind::Changes,
+        };
+        if block.kind() != kind {
+            let (expected, got) = (kind.number().into(), block.kind().number().into());
+            return Err(Error::WrongKind { place: block.place().clone(), expected, got });
+        }
+        let mut entries = block.entries();
+        entries.next_entry()?;
+        if block.len() != entry.entries || entries.key() != &self.index[entry.key.clone()] {
+            return Err(Error::Malformed {
+                place: block.place().clone(),
+                what: "the index states another number of entries or another first key",
+            });
+        }
+        Ok(())
+    }
+
+    /// The entry of `key`, copied: `Some(Some(value))`, `Some(None)` for a remove, `None` when absent.
+    ///
+    /// # Complexity
+    /// A binary search over the index, then one block is read, checked and searched.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the block that would hold the key, or [`Error::Io`].
+    pub fn get(&self, key: &[u8], buffers: &mut Buffers) -> Result<Option<Option<Vec<u8>>>, Error> {
+        let after = self.blocks.partition_point(|entry| &self.index[entry.key.clone()] <= key);
+        let Some(number) = after.checked_sub(1) else { return Ok(None) };
+        let found = self.block(number, buffers)?.get(key)?;
+        Ok(found.map(|value| value.map(<[u8]>::to_vec)))
+    }
+
+    /// Checks that the blocks, all of them seen by `sequence`, add up to what the footer states.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] naming what differs.
+    pub fn check_end(&self, sequence: &Sequence) -> Result<(), Error> {
+        let place = || self.place.at(Part::Footer);
+        if sequence.last_key() != self.last_key() {
+            let show = |key| KeyExcerpt::of(key).to_string();
+            return Err(Error::Mismatch {
+                place: place(),
+                what: "the last key",
+                expected: show(self.last_key()),
+                got: show(sequence.last_key()),
+            });
+        }
+        check_tally(self.footer.tally, sequence.tally(), place)
+    }
+}
+
+impl IndexEntry {
+    fn read(fields: &mut Fields<'_>, at: u64, index_at: usize) -> Option<Self> {
+        let (len, entries, crc) = (fields.u32()? as usize, fields.u32()?, fields.u32()?);
+        let key_len = fields.u16()? as usize;
+        fields.bytes(key_len)?;
+        let key_at = index_at + 14;
+        Some(Self { at, len, entries, crc, key: key_at..key_at + key_len })
+    }
+}
+
+/// Both tallies must be the same.
+///
+/// # Errors
+/// [`Error::Mismatch`] at the place, with what differs.
+pub fn check_tally(expected: Tally, got: Tally, place: impl Fn() -> Place) -> Result<(), Error> {
+    let pairs = [
+        ("the number of entries", expected.entries, got.entries),
+        ("the number of removes", expected.removes, got.removes),
+        ("the number of bytes in keys and values", expected.raw_bytes, got.raw_bytes),
+        ("the digest's count", expected.digest.count, got.digest.count),
+        ("the digest", expected.digest.sum, got.digest.sum),
+    ];
+    match pairs.into_iter().find(|(_, expected, got)| expected != got) {
+        None => Ok(()),
+        Some((what, expected, got)) => Err(Error::Mismatch {
+            place: place(),
+            what,
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }),
+    }
+}
+
+fn read_index<S: Source>(
+    source: &S,
+    footer: &Footer,
+    footer_at: u64,
+    scratch: &mut Vec<u8>,
+    place: &Place,
+) -> Result<Vec<u8>, Error> {
+    let at = place.at(Part::Footer);
+    let fits = footer.index_at >= HEADER_LEN as u64
+        && footer.index_at.checked_add(footer.index_len) == Some(footer_at);
+    let len = usize::try_from(footer.index_len).ok().filter(|_| fits);
+    let len = len.ok_or(Error::Malformed {
+        place: at,
+        what: "the index does not lie between blocks and footer",
+    })?;
+    let index = read(source, footer.index_at, len, scratch, place)?.to_vec();
+    let got = crc32c::crc32c(&index);
+    if got != footer.index_crc {
+        let place = place.at(Part::Index);
+        return Err(Error::ChecksumMismatch { place, expected: footer.index_crc, got });
+    }
+    Ok(index)
+}
+
+fn read<'a, S: Source>(
+    source: &'a S,
+    at: u64,
+    len: usize,
+    scratch: &'a mut Vec<u8>,
+    place: &Place,
+) -> Result<&'a [u8], Error> {
+    source.bytes(at, len, scratch).map_err(|source| Error::Io {
+        action: "read",
+        path: place.file().into(),
+        source,
+    })
+}
+
+fn check_order(place: &Place, previous: &[u8], key: &[u8]) -> Result<(), Error> {
+    if previous < key {
+        return Ok(());
+    }
+    Err(Error::OutOfOrder {
+        place: place.clone(),
+        previous: KeyExcerpt::of(previous),
+        got: KeyExcerpt::of(key),
+    })
+}
+
+/// Follows blocks that are given one after the other: their keys must ascend across blocks as well.
+/// Tallies what it saw.
+///
+/// # Examples
+/// ```
+/// use whimbrel_backup::Place;
+/// use whimbrel_backup::block::{BlockBuilder, BlockDecoder, BlockKind, BlockOptions};
+/// use whimbrel_backup::shard::Sequence;
+///
+/// let mut builder = BlockBuilder::new(BlockKind::Entries, BlockOptions::default());
+/// builder.add(b"k", b"v")?;
+/// let mut bytes = Vec::new();
+/// builder.finish_into(&mut bytes)?;
+///
+/// let mut decoder = BlockDecoder::new();
+/// let block = decoder.decode(&bytes, Place::block("stream", 0))?;
+/// let mut sequence = Sequence::default();
+/// sequence.walk(&block, |_, _| Ok::<(), whimbrel_backup::Error>(()))?;
+/// assert!(sequence.walk(&block, |_, _| Ok::<(), whimbrel_backup::Error>(())).is_err(), "again");
+/// # Ok::<(), whimbrel_backup::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Sequence {
+    last: Vec<u8>,
+    started: bool,
+    tally: Tally,
+}
+
+impl Sequence {
+    /// Walks the next block and hands every entry on.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`] when the block does not come after the one before, whatever breaks the
+    /// format inside, and what `each` answers.
+    pub fn walk<E: From<Error>>(
+        &mut self,
+        block: &Block<'_>,
+        mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut entries = block.entries();
+        let mut first = self.started;
+        while let Some((key, value)) = entries.next_entry()? {
+            if first {
+                check_order(block.place(), &self.last, key)?;
+                first = false;
+            }
+            self.tally.add(key, value);
+            each(key, value)?;
+        }
+        self.started = true;
+        self.last.clear();
+        self.last.extend_from_slice(entries.key());
+        Ok(())
+    }
+
+    /// The last key seen; empty before the first.
+    #[must_use]
+    pub fn last_key(&self) -> &[u8] {
+        &self.last
+    }
+
+    /// Counts and digest of everything seen.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+}
