@@ -1,0 +1,76 @@
+//! A bag of retired items: a stack that is only pushed to and taken as a whole.
+//!
+//! Lock-free; there is no pop, so an address that comes back cannot confuse anybody.
+
+use crate::sync::atomic::{AtomicPtr, Ordering};
+
+/// One retired piece of memory.
+pub(crate) struct Item {
+    ptr: *mut u8,
+    bytes: usize,
+    reclaim: unsafe fn(*mut u8),
+    next: *mut Item,
+}
+
+impl Item {
+    pub(crate) fn new(ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) -> Box<Self> {
+        Box::new(Self { ptr, bytes, reclaim, next: std::ptr::null_mut() })
+    }
+}
+
+/// Items retired into one session by the threads of one stripe.
+pub(crate) struct Bag(AtomicPtr<Item>);
+
+impl Bag {
+    pub(crate) fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// Puts an item in.
+    pub(crate) fn push(&self, item: Box<Item>) {
+        let item = Box::into_raw(item);
+        // ORDERING: Relaxed; the value is only compared, nothing is read through it. Row B5.
+        let mut top = self.0.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: `item` comes from the box above and is not shared before the exchange.
+            unsafe { (*item).next = top };
+            // ORDERING: Release; pairs with the Acquire in `take`: publishes the item. Row B5.
+            match self.0.compare_exchange(top, item, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(found) => top = found,
+            }
+        }
+    }
+
+    /// Takes everything out.
+    pub(crate) fn take(&self) -> Taken {
+        // ORDERING: Acquire; pairs with the Release in `push`. Row B5.
+        Taken(self.0.swap(std::ptr::null_mut(), Ordering::Acquire))
+    }
+}
+
+/// What was taken out of a bag: a list that this value owns. Dropping it loses the items.
+#[must_use]
+pub(crate) struct Taken(*mut Item);
+
+impl Taken {
+    /// Reclaims every item; returns their number and their bytes.
+    ///
+    /// # Safety
+    ///
+    /// No access can reach the memory of any item in it any more.
+    pub(crate) unsafe fn reclaim(self) -> (u64, u64) {
+        let (mut items, mut bytes) = (0, 0);
+        let mut next = self.0;
+        while !next.is_null() {
+            // SAFETY: `push` made it from a box and only one `take` can have returned it.
+            let item = unsafe { Box::from_raw(next) };
+            next = item.next;
+            items += 1;
+            bytes += item.bytes as u64;
+            // SAFETY: the caller says that nobody can reach it; who retired it vouched for `reclaim`.
+            unsafe { (item.reclaim)(item.ptr) };
+        }
+        (items, bytes)
+    }
+}

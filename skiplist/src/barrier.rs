@@ -1,0 +1,398 @@
+//! The access barrier: memory is reclaimed once no access that could see it is left.
+
+use std::marker::PhantomData;
+
+use crossbeam_utils::CachePadded;
+
+use crate::bag::{Bag, Item};
+use crate::sync::Counter;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Sessions that may be open or closed but not terminated at one time. A power of two.
+const RING: usize = 4;
+
+/// Retired items per stripe after which the current session is closed.
+const FLUSH_ITEMS: u64 = 64;
+
+/// Retired bytes per stripe after which the current session is closed.
+const FLUSH_BYTES: u64 = 1 << 20;
+
+/// Bit of `terminated`: a thread is taking the bags of that session.
+const CLAIMED: u64 = 1;
+
+/// Index of a session's counts and bags.
+fn slot(session: u64) -> usize {
+    const { assert!(RING == 4) };
+    (session % 4) as usize
+}
+
+/// Access barrier: protects memory while accesses are inside its sessions.
+///
+/// A value without global state; usually shared as `Arc<Barrier>`. All methods may be called from
+/// any thread at any time and none waits for another thread.
+pub struct Barrier {
+    /// Number of the open session. Written when a session closes.
+    current: CachePadded<AtomicU64>,
+    /// Twice the number of the oldest session that has not terminated, plus [`CLAIMED`].
+    terminated: CachePadded<AtomicU64>,
+    /// Counts and bags, shared out over the threads.
+    stripes: Box<[CachePadded<Stripe>]>,
+    /// Modelled builds: stripes are handed out in turn.
+    #[cfg(whimbrel_loom)]
+    turn: Counter,
+}
+
+/// The part of the barrier that a group of threads writes.
+struct Stripe {
+    /// Accesses inside, by slot.
+    count: [AtomicU64; RING],
+    /// Retired items, by slot.
+    bag: [Bag; RING],
+    /// Retired since this stripe last asked for a flush.
+    due_items: Counter,
+    due_bytes: Counter,
+    retired: Counter,
+    retired_bytes: Counter,
+    reclaimed: Counter,
+    reclaimed_bytes: Counter,
+}
+
+impl Stripe {
+    fn new() -> Self {
+        Self {
+            count: std::array::from_fn(|_| AtomicU64::new(0)),
+            bag: std::array::from_fn(|_| Bag::new()),
+            due_items: Counter::new(),
+            due_bytes: Counter::new(),
+            retired: Counter::new(),
+            retired_bytes: Counter::new(),
+            reclaimed: Counter::new(),
+            reclaimed_bytes: Counter::new(),
+        }
+    }
+
+    /// Counts an access into a session (not yet checked that the session is still open).
+    fn arrive(&self, session: u64) {
+        // ORDERING: Relaxed; the SeqCst fence that follows in `Barrier::pin` orders it. Row B1.
+        self.count[slot(session)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes an access out of its session.
+    fn depart(&self, session: u64) {
+        // ORDERING: Release; pairs with the Acquire in `is_empty`: what the access did happens
+        // before its session terminates. Row B1.
+        let before = self.count[slot(session)].fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "left a session that nobody had entered");
+    }
+
+    /// Whether no access is counted in the session.
+    fn is_empty(&self, session: u64) -> bool {
+        // ORDERING: Acquire; pairs with the Release in `depart`. Row B1.
+        self.count[slot(session)].load(Ordering::Acquire) == 0
+    }
+
+    /// Notes a retired item; true when it is time for a flush.
+    fn note_retired(&self, bytes: u64) -> bool {
+        self.retired.add(1);
+        self.retired_bytes.add(bytes);
+        let items = self.due_items.add(1) + 1;
+        let total = self.due_bytes.add(bytes) + bytes;
+        let due = items >= FLUSH_ITEMS || total >= FLUSH_BYTES;
+        if due {
+            self.due_items.reset();
+            self.due_bytes.reset();
+        }
+        due
+    }
+}
+
+impl Barrier {
+    /// A barrier with a stripe for each processor (a power of two of them; 2 in modelled builds).
+    #[must_use]
+    pub fn new() -> Self {
+        const MOST: usize = 256;
+        let stripes = if cfg!(whimbrel_loom) {
+            2
+        } else {
+            std::thread::available_parallelism().map_or(8, std::num::NonZero::get)
+        };
+        Self::with_stripes(stripes.min(MOST))
+    }
+
+    /// A barrier with at least `stripes` stripes, rounded up to a power of two.
+    ///
+    /// # Panics
+    ///
+    /// When `stripes` is above 65,536.
+    #[must_use]
+    pub fn with_stripes(stripes: usize) -> Self {
+        assert!(stripes <= 1 << 16, "{stripes} stripes are more than 65536");
+        let stripes = stripes.max(1).next_power_of_two();
+        Self {
+            current: CachePadded::new(AtomicU64::new(0)),
+            terminated: CachePadded::new(AtomicU64::new(0)),
+            stripes: (0..stripes).map(|_| CachePadded::new(Stripe::new())).collect(),
+            #[cfg(whimbrel_loom)]
+            turn: Counter::new(),
+        }
+    }
+
+    /// Enters the current session. The access lasts until the guard is dropped.
+    #[must_use]
+    pub fn pin(&self) -> Guard<'_> {
+        let stripe = self.my_stripe();
+        loop {
+            let session = self.open_session();
+            self.stripes[stripe].arrive(session);
+            // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
+            fence(Ordering::SeqCst);
+            if self.open_session() == session {
+                return Guard { barrier: self, stripe, session, not_send: PhantomData };
+            }
+            self.leave(stripe, session);
+        }
+    }
+
+    /// Names the sessions that are open now, for [`Barrier::poll`].
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session sees
+        // everything that was written before the ticket was taken. Row B4.
+        fence(Ordering::SeqCst);
+        Ticket(self.open_session())
+    }
+
+    /// Whether every access that was inside when the ticket was taken has left.
+    ///
+    /// Closes and terminates what it can, so polling again and again comes to an end. A thread that
+    /// holds a guard of a session named by the ticket waits for itself when it polls in a loop.
+    #[must_use]
+    pub fn poll(&self, ticket: Ticket) -> bool {
+        if self.terminated_session() > ticket.0 {
+            return true;
+        }
+        self.try_terminate();
+        if self.open_session() <= ticket.0 {
+            self.flush();
+        }
+        self.terminated_session() > ticket.0
+    }
+
+    /// Closes the current session where the ring has room, and reclaims what has terminated.
+    pub fn flush(&self) {
+        let session = self.open_session();
+        if session + 1 - self.terminated_session() < RING as u64 {
+            // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
+            let _ = self.current.compare_exchange(
+                session,
+                session + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        }
+        self.try_terminate();
+    }
+
+    /// What the barrier has done so far. Exact when no other thread is inside a call.
+    #[must_use]
+    pub fn stats(&self) -> BarrierStats {
+        let sum = |of: fn(&Stripe) -> &Counter| {
+            self.stripes.iter().fold(0_u64, |sum, stripe| sum.wrapping_add(of(stripe).get()))
+        };
+        BarrierStats {
+            reclaimed: sum(|stripe| &stripe.reclaimed),
+            reclaimed_bytes: sum(|stripe| &stripe.reclaimed_bytes),
+            retired: sum(|stripe| &stripe.retired),
+            retired_bytes: sum(|stripe| &stripe.retired_bytes),
+            current: self.open_session(),
+            terminated: self.terminated_session(),
+        }
+    }
+
+    fn open_session(&self) -> u64 {
+        // ORDERING: Acquire; pairs with the AcqRel in `flush`. Row B3.
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// The oldest session that has not terminated.
+    fn terminated_session(&self) -> u64 {
+        self.load_terminated() >> 1
+    }
+
+    fn load_terminated(&self) -> u64 {
+        // ORDERING: Acquire; pairs with the Release in `release_claim`: whoever learns that a
+        // session is over also sees what its accesses did. Row B3.
+        self.terminated.load(Ordering::Acquire)
+    }
+
+    fn leave(&self, stripe: usize, session: u64) {
+        self.stripes[stripe].depart(session);
+        // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread sees
+        // that its session is closed, or who closes it sees that it left. Row B2.
+        fence(Ordering::SeqCst);
+        if self.open_session() > session {
+            self.try_terminate();
+        }
+    }
+
+    /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
+    fn try_terminate(&self) {
+        loop {
+            // ORDERING: SeqCst fence; the second look: what others wrote before they met our claim
+            // and went away is seen from here on. Row B2.
+            fence(Ordering::SeqCst);
+            let word = self.load_terminated();
+            let session = word >> 1;
+            if word & CLAIMED != 0 || session >= self.open_session() {
+                return;
+            }
+            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
+            // session open is in the counts read next. Row B2.
+            fence(Ordering::SeqCst);
+            if !self.stripes.iter().all(|stripe| stripe.is_empty(session)) {
+                return;
+            }
+            if self.claim(session) {
+                self.terminate(session);
+            }
+        }
+    }
+
+    #[must_use]
+    fn claim(&self, session: u64) -> bool {
+        let word = session << 1;
+        // ORDERING: AcqRel; Acquire pairs with `release_claim` of the session before. Row B3.
+        self.terminated
+            .compare_exchange(word, word | CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn release_claim(&self, session: u64) {
+        // ORDERING: Release; pairs with the Acquire in `load_terminated`: the slot's bags are empty
+        // before the slot is used again. Row B3.
+        self.terminated.store((session + 1) << 1, Ordering::Release);
+    }
+
+    fn terminate(&self, session: u64) {
+        let bags: Vec<_> =
+            self.stripes.iter().map(|stripe| stripe.bag[slot(session)].take()).collect();
+        self.release_claim(session);
+        for (stripe, bag) in self.stripes.iter().zip(bags) {
+            // SAFETY: the session is over: every access of it and of all earlier ones has left.
+            let (items, bytes) = unsafe { bag.reclaim() };
+            stripe.reclaimed.add(items);
+            stripe.reclaimed_bytes.add(bytes);
+        }
+    }
+
+    #[cfg(not(whimbrel_loom))]
+    fn my_stripe(&self) -> usize {
+        use std::sync::atomic::AtomicUsize;
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            // ORDERING: Relaxed; only spreads threads over stripes.
+            static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        // A thread that is being torn down may use any stripe.
+        INDEX.try_with(|index| *index).unwrap_or(0) & (self.stripes.len() - 1)
+    }
+
+    #[cfg(whimbrel_loom)]
+    #[expect(clippy::cast_possible_truncation, reason = "a counter of a small model")]
+    fn my_stripe(&self) -> usize {
+        self.turn.add(1) as usize & (self.stripes.len() - 1)
+    }
+}
+
+impl Default for Barrier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && std::thread::panicking() {
+            return;
+        }
+        for stripe in &self.stripes {
+            for bag in &stripe.bag {
+                // SAFETY: guards borrow the barrier, so no access is left.
+                unsafe { bag.take().reclaim() };
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Barrier").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// Proof that the thread is inside a session; leaves it on drop.
+///
+/// Stays on its thread. Memory is not reclaimed while a guard of an older session lives, so hold it
+/// for one access only, never across an await or a wait.
+#[derive(Debug)]
+pub struct Guard<'b> {
+    barrier: &'b Barrier,
+    stripe: usize,
+    session: u64,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl Guard<'_> {
+    /// The barrier whose session this is.
+    #[must_use]
+    pub fn barrier(&self) -> &Barrier {
+        self.barrier
+    }
+
+    /// Hands memory to the barrier: `reclaim(ptr)` is called once no access can still see it.
+    ///
+    /// # Safety
+    ///
+    /// - `ptr` is unlinked: an access that begins now cannot reach it. It is retired only once.
+    /// - `reclaim(ptr)` may be called from any thread, and does not panic.
+    pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
+        let item = Item::new(ptr, bytes, reclaim);
+        // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session than
+        // the one read next sees the unlinking. Row B4.
+        fence(Ordering::SeqCst);
+        let session = self.barrier.open_session();
+        let stripe = &self.barrier.stripes[self.stripe];
+        stripe.bag[slot(session)].push(item);
+        if stripe.note_retired(bytes as u64) {
+            self.barrier.flush();
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.barrier.leave(self.stripe, self.session);
+    }
+}
+
+/// Names the accesses that were inside at one moment; see [`Barrier::ticket`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What a barrier has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BarrierStats {
+    /// Items handed over by [`Guard::retire`].
+    pub retired: u64,
+    /// Their bytes.
+    pub retired_bytes: u64,
+    /// Items given back to the allocator.
+    pub reclaimed: u64,
+    /// Their bytes.
+    pub reclaimed_bytes: u64,
+    /// Number of the open session.
+    pub current: u64,
+    /// Number of the oldest session that has not terminated; all below it have.
+    pub terminated: u64,
+}

@@ -1,0 +1,78 @@
+//! The shim: atomics, fences and threads from `std`, or from `loom` in modelled builds.
+//!
+//! The layers above use these names too, so that a model explores them together with the list.
+//! Modelled builds are chosen by `--cfg whimbrel_loom`.
+
+#[cfg(not(whimbrel_loom))]
+pub use std::sync::{Arc, Mutex, MutexGuard};
+
+#[cfg(whimbrel_loom)]
+pub use loom::sync::{Arc, Mutex, MutexGuard};
+
+/// Atomic types and fences.
+pub mod atomic {
+    #[cfg(not(whimbrel_loom))]
+    pub use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+
+    #[cfg(whimbrel_loom)]
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+/// Threads.
+pub mod thread {
+    #[cfg(not(whimbrel_loom))]
+    pub use std::thread::{JoinHandle, spawn, yield_now};
+
+    #[cfg(whimbrel_loom)]
+    pub use loom::thread::{JoinHandle, spawn, yield_now};
+}
+
+/// Hints to the processor.
+pub mod hint {
+    #[cfg(not(whimbrel_loom))]
+    pub use std::hint::spin_loop;
+
+    #[cfg(whimbrel_loom)]
+    pub use loom::hint::spin_loop;
+}
+
+/// A statistic: never part of a protocol, so it stays outside of what models explore.
+#[derive(Debug, Default)]
+pub struct Counter(std::sync::atomic::AtomicU64);
+
+impl Counter {
+    /// A counter that stands at zero.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(std::sync::atomic::AtomicU64::new(0))
+    }
+
+    /// Adds `n` (wrapping) and returns what the counter was before.
+    pub fn add(&self, n: u64) -> u64 {
+        // ORDERING: Relaxed; a statistic, nothing is published through it.
+        self.0.fetch_add(n, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Subtracts `n` (wrapping).
+    pub fn sub(&self, n: u64) {
+        // ORDERING: Relaxed; as in `add`.
+        self.0.fetch_sub(n, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Sets the counter to zero.
+    pub fn reset(&self) {
+        // ORDERING: Relaxed; as in `add`.
+        self.0.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The present value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        // ORDERING: Relaxed; as in `add`.
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
