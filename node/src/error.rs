@@ -41,6 +41,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A line of a CSV file cannot be used.
+    #[error("{}, line {line}: {what}", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
     /// An address cannot be served.
     #[error("cannot listen on {address}: {}", listen_remedy(source))]
     Listen {
@@ -99,6 +109,7 @@ impl Error {
                 | io::ErrorKind::OutOfMemory => exit_code::MACHINE,
                 _ => exit_code::INPUT,
             },
+            Self::Csv { .. } => exit_code::INPUT,
             Self::Listen { .. } | Self::System { .. } => exit_code::MACHINE,
             Self::Connect { .. } | Self::Node { .. } => exit_code::NODE,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,

@@ -19,8 +19,13 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod client;
 pub mod command;
+pub mod csv_input;
 pub mod error;
+pub mod index_spec;
+pub mod interrupt;
+pub mod progress;
 pub mod resp;
 pub mod server;
 
