@@ -21,7 +21,7 @@
 
 use crate::def::Direction;
 use crate::error::Error;
-use crate::value::{Value, float_from_ordered, float_to_ordered};
+use crate::value::{Kind, Value, float_from_ordered, float_to_ordered};
 
 const NULL: u8 = 0x08;
 const FALSE: u8 = 0x10;
@@ -85,6 +85,19 @@ pub(crate) fn encode_open(value: &Value, direction: Direction, out: &mut Vec<u8>
     }
     flip(direction, &mut out[start..]);
     true
+}
+
+/// The first and the last tag of a kind.
+pub(crate) fn kind_tags(kind: Kind) -> (u8, u8) {
+    match kind {
+        Kind::Null => (NULL, NULL),
+        Kind::Bool => (FALSE, TRUE),
+        Kind::Int => (INT_ZERO - 8, INT_ZERO + 8),
+        Kind::Float => (FLOAT, FLOAT),
+        Kind::Timestamp => (TIMESTAMP, TIMESTAMP),
+        Kind::Str => (STR, STR),
+        Kind::Bytes => (BYTES, BYTES),
+    }
 }
 
 /// Encodes a tuple; `directions[i]` belongs to `values[i]`, ascending where there is none.

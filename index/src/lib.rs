@@ -7,6 +7,9 @@ mod def;
 mod document;
 pub mod encoding;
 mod error;
+mod layout;
+mod schema;
+mod span;
 mod value;
 
 pub use def::{
@@ -15,4 +18,5 @@ pub use def::{
 };
 pub use document::Document;
 pub use error::Error;
+pub use layout::{MAX_DOCUMENT_ENTRIES, MAX_DOCUMENT_ID_BYTES, MAX_KEY_BYTES};
 pub use value::{Kind, Value};
