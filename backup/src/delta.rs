@@ -34,9 +34,14 @@ use crate::writer::{FileSummary, FileWriter};
 /// assert_eq!(delta.get(b"b", &mut Buffers::default())?, Some(None));
 /// # Ok::<(), whimbrel_backup::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct DeltaWriter<W> {
     inner: FileWriter<W>,
+}
+
+impl<W> std::fmt::Debug for DeltaWriter<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DeltaWriter").field(&self.inner).finish()
+    }
 }
 
 impl<W: Write> DeltaWriter<W> {

@@ -154,6 +154,16 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// Another export into this directory is running, or one was interrupted. Wait, or remove the
+    /// directory: what it holds is no backup.
+    #[error(
+        "{} holds an unfinished backup; unless an export into it is running, remove it",
+        dir.display()
+    )]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory holds a file that does not belong to the backup. Move it elsewhere.
     #[error("{} holds `{file}`, which does not belong to a backup there", dir.display())]
     ForeignFile {

@@ -8,6 +8,11 @@
 //! | [`block`] | encodes and decodes one block: the unit of a file, and of a migration's data frame |
 //! | [`shard`] | a file of blocks in key order with an index and a footer |
 //! | [`delta`] | the same file with removes in it: what changed between two snapshots |
+//! | [`manifest`] | `MANIFEST.json`, written last: without it there is no backup |
+//! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
+//! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
+//! | [`verify()`], [`inspect()`] | reads every byte of a backup; reads only what describes it |
+//! | [`progress`] | threads, progress and cancellation of all long work |
 //!
 //! The bytes are specified in `docs/format.md` and pinned by golden files.
 //!
@@ -50,9 +55,20 @@ pub mod delta;
 mod digest;
 mod error;
 mod file;
+mod inspect;
+pub mod manifest;
+mod open;
+pub mod progress;
+pub mod publish;
 mod reader;
 pub mod shard;
+pub mod storage;
+mod verify;
 mod writer;
 
 pub use digest::Digest;
 pub use error::{Error, KeyExcerpt, Part, Place};
+pub use inspect::{FileInspection, Inspection, inspect};
+pub use open::Backup;
+pub use progress::{Cancel, Progress, Work};
+pub use verify::{VerifyReport, verify, verify_with};

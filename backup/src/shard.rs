@@ -36,9 +36,14 @@ use crate::writer::FileWriter;
 /// assert_eq!(shard.get(b"curlew", &mut Buffers::default())?, Some(Some(b"1".to_vec())));
 /// # Ok::<(), whimbrel_backup::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct ShardWriter<W> {
     inner: FileWriter<W>,
+}
+
+impl<W> std::fmt::Debug for ShardWriter<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ShardWriter").field(&self.inner).finish()
+    }
 }
 
 impl<W: Write> ShardWriter<W> {

@@ -32,7 +32,6 @@ pub struct FileSummary {
 }
 
 /// Writes entries in strictly ascending key order; shards and deltas are faces of it.
-#[derive(Debug)]
 pub(crate) struct FileWriter<W> {
     out: W,
     path: PathBuf,
@@ -48,6 +47,17 @@ pub(crate) struct FileWriter<W> {
     tally: Tally,
     /// Set by the first failed write: what follows it would be a file with a hole.
     failed: bool,
+}
+
+impl<W> std::fmt::Debug for FileWriter<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileWriter")
+            .field("path", &self.path)
+            .field("blocks", &self.blocks)
+            .field("written", &self.written)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<W: Write> FileWriter<W> {

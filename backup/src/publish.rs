@@ -1,0 +1,235 @@
+//! Makes a backup appear whole or not at all.
+//!
+//! The order of steps, each a line of the crash case analysis in `docs/format.md`:
+//!
+//! 1. create `MANIFEST.json.tmp`, which must not exist: it claims the place; then look that nothing
+//!    else is there;
+//! 2. write every shard and delta, sync each;
+//! 3. sync the names;
+//! 4. write the manifest under its temporary name, sync it;
+//! 5. rename it to `MANIFEST.json`: from here on there is a backup;
+//! 6. sync the names: from here on a crash cannot take it back, and only now success is reported.
+
+use std::io;
+use std::sync::Mutex;
+
+use crate::Error;
+use crate::block::BlockOptions;
+use crate::delta::{self, DeltaWriter};
+use crate::file::BackupId;
+use crate::manifest::{FileRecord, MANIFEST, MANIFEST_TMP, Manifest};
+use crate::shard::{self, ShardWriter};
+use crate::storage::{Storage, StorageFile};
+use crate::writer::FileSummary;
+
+/// What files of a backup are written to.
+pub type Sink = Box<dyn StorageFile>;
+
+/// A backup being written. Dropped without [`publish`](Self::publish) it removes what it made.
+///
+/// Shards and deltas may be written from several threads at once. [`export`](crate::export()) is the
+/// usual way to a backup; this is for what it does not cover, such as deltas.
+///
+/// # Examples
+/// ```
+/// use whimbrel_backup::block::BlockOptions;
+/// use whimbrel_backup::manifest::{FileRecord, Manifest, StoreRecord};
+/// use whimbrel_backup::publish::BackupWriter;
+/// use whimbrel_backup::shard::BackupId;
+/// use whimbrel_backup::storage::Directory;
+///
+/// let dir = tempfile::tempdir()?;
+/// let storage = Directory::create(&dir.path().join("backup"))?;
+/// let backup = BackupWriter::begin(&storage, BackupId::generate())?;
+/// let mut shard = backup.shard(0, 0, BlockOptions::default())?;
+/// shard.push(b"key", b"value")?;
+/// let record: FileRecord = backup.finish_shard(shard)?;
+///
+/// let mut manifest = Manifest::new(backup.id(), 0, 1);
+/// let (entries, digest) = (record.entries, record.digest);
+/// manifest.stores = vec![StoreRecord {
+///     name: "birds".into(),
+///     entries,
+///     digest,
+///     shards: vec![record],
+///     deltas: vec![],
+/// }];
+/// backup.publish(&manifest)?;
+/// assert_eq!(whimbrel_backup::verify(&dir.path().join("backup"))?.entries, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct BackupWriter<'s> {
+    storage: &'s dyn Storage,
+    id: BackupId,
+    claim: Option<Sink>,
+    created: Mutex<Vec<String>>,
+}
+
+impl std::fmt::Debug for BackupWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackupWriter")
+            .field("place", &self.storage.path(""))
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> BackupWriter<'s> {
+    /// Claims an empty place for a backup. Of several that try at once, one succeeds at most.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyABackup`], [`Error::Unfinished`], [`Error::ForeignFile`] when the place is not
+    /// empty, [`Error::Io`].
+    pub fn begin(storage: &'s dyn Storage, id: BackupId) -> Result<Self, Error> {
+        let io = |action, source| Error::Io { action, path: storage.path(""), source };
+        refuse_content(storage, &storage.list().map_err(|source| io("list", source))?)?;
+        let claim = storage.create_new(MANIFEST_TMP).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Error::Unfinished { dir: storage.path("") },
+            _ => Error::Io { action: "create", path: storage.path(MANIFEST_TMP), source },
+        })?;
+        let writer = Self { storage, id, claim: Some(claim), created: Mutex::new(Vec::new()) };
+        // Again, now that nobody else can begin: another backup may have been published meanwhile.
+        let mut names = storage.list().map_err(|source| io("list", source))?;
+        names.retain(|name| name != MANIFEST_TMP);
+        refuse_content(storage, &names)?;
+        Ok(writer)
+    }
+
+    /// The identity of the backup.
+    #[must_use]
+    pub fn id(&self) -> BackupId {
+        self.id
+    }
+
+    /// Begins shard `number` of the manifest's store `store`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn shard(
+        &self,
+        store: u32,
+        number: u32,
+        options: BlockOptions,
+    ) -> Result<ShardWriter<Sink>, Error> {
+        let identity = shard::identity(self.id, store, number);
+        let name = identity.file_name();
+        ShardWriter::new(self.create(&name)?, &self.storage.path(&name), identity, options)
+    }
+
+    /// Begins change delta `number` of the manifest's store `store`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn delta(
+        &self,
+        store: u32,
+        number: u32,
+        options: BlockOptions,
+    ) -> Result<DeltaWriter<Sink>, Error> {
+        let identity = delta::identity(self.id, store, number);
+        let name = identity.file_name();
+        DeltaWriter::new(self.create(&name)?, &self.storage.path(&name), identity, options)
+    }
+
+    /// Finishes and syncs a shard. The record goes into the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish_shard(&self, writer: ShardWriter<Sink>) -> Result<FileRecord, Error> {
+        self.sync(writer.finish()?)
+    }
+
+    /// Finishes and syncs a change delta. The record goes into the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish_delta(&self, writer: DeltaWriter<Sink>) -> Result<FileRecord, Error> {
+        self.sync(writer.finish()?)
+    }
+
+    fn sync(&self, (mut sink, summary): (Sink, FileSummary)) -> Result<FileRecord, Error> {
+        let record = FileRecord::of(&summary);
+        sink.sync().map_err(|source| self.io("sync", &record.file, source))?;
+        Ok(record)
+    }
+
+    fn create(&self, name: &str) -> Result<Sink, Error> {
+        let sink = self.storage.create_new(name);
+        let sink = sink.map_err(|source| self.io("create", name, source))?;
+        let mut created = self.created.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        created.push(name.to_owned());
+        Ok(sink)
+    }
+
+    /// Writes the manifest and gives it its name. When this returns, the backup is durable; when it
+    /// fails, there is no backup.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and whatever [`Manifest::encode`] refuses.
+    pub fn publish(mut self, manifest: &Manifest) -> Result<(), Error> {
+        if manifest.id != self.id {
+            return Err(Error::Mismatch {
+                place: crate::Place::new(MANIFEST, crate::Part::Whole),
+                what: "the backup's identity",
+                expected: self.id.to_string(),
+                got: manifest.id.to_string(),
+            });
+        }
+        let bytes = manifest.encode()?;
+        let storage = self.storage;
+        storage.sync_names().map_err(|source| self.io("sync", "", source))?;
+        if let Some(claim) = &mut self.claim {
+            let written = claim.write_all(&bytes).and_then(|()| claim.flush());
+            let written = written.and_then(|()| claim.sync());
+            written.map_err(|source| self.io("write", MANIFEST_TMP, source))?;
+        }
+        let renamed = storage.rename(MANIFEST_TMP, MANIFEST);
+        renamed.map_err(|source| self.io("rename", MANIFEST_TMP, source))?;
+        self.claim = None;
+        if let Err(source) = storage.sync_names() {
+            self.withdraw();
+            return Err(self.io("sync", "", source));
+        }
+        self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// The manifest has its name and may not keep it: takes it away first. The files may go only when
+    /// its removal is durable; otherwise they stay, so that no manifest can outlive them.
+    fn withdraw(&mut self) {
+        let gone = self.storage.remove(MANIFEST).and_then(|()| self.storage.sync_names());
+        if gone.is_err() {
+            self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+    }
+
+    fn io(&self, action: &'static str, name: &str, source: io::Error) -> Error {
+        Error::Io { action, path: self.storage.path(name), source }
+    }
+}
+
+impl Drop for BackupWriter<'_> {
+    fn drop(&mut self) {
+        let created = self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for name in created.drain(..) {
+            // Best effort: what stays is refused as foreign by the next export, and is no backup.
+            let _ = self.storage.remove(&name);
+        }
+        if self.claim.take().is_some() {
+            let _ = self.storage.remove(MANIFEST_TMP);
+        }
+    }
+}
+
+fn refuse_content(storage: &dyn Storage, names: &[String]) -> Result<(), Error> {
+    if names.iter().any(|name| name == MANIFEST) {
+        return Err(Error::AlreadyABackup { dir: storage.path("") });
+    }
+    if names.iter().any(|name| name == MANIFEST_TMP) {
+        return Err(Error::Unfinished { dir: storage.path("") });
+    }
+    match names.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::ForeignFile { dir: storage.path(""), file: name.clone() }),
+    }
+}
