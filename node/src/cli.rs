@@ -33,6 +33,12 @@ pub struct Cli {
 pub enum Command {
     /// Serve slots to Redis Cluster clients
     Serve(command::serve::ServeArgs),
+    /// Read every byte of a backup and check it
+    Verify(command::verify::VerifyArgs),
+    /// Say what a backup consists of
+    Inspect(command::inspect::InspectArgs),
+    /// Say what a node is doing
+    Status(command::status::StatusArgs),
 }
 
 /// Parses the command line, runs the subcommand and gives the exit code.
@@ -43,6 +49,9 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match cli.command {
         Command::Serve(args) => command::serve::run(args),
+        Command::Verify(args) => command::verify::run(args),
+        Command::Inspect(args) => command::inspect::run(args),
+        Command::Status(args) => command::status::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -97,6 +97,17 @@ impl Client {
         self.call(request)
     }
 
+    /// As [`Client::call`], for replies that are one JSON value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`]; a reply that is no JSON counts as a broken connection, because the other
+    /// side is no node of ours.
+    pub fn call_json(&mut self, request: &[&[u8]]) -> Result<serde_json::Value, Error> {
+        let reply = text(&self.call(request)?).unwrap_or_default();
+        serde_json::from_str(&reply).map_err(|_| self.broken(invalid("the reply is not JSON")))
+    }
+
     fn exchange(&mut self, request: &[&[u8]]) -> Result<Reply, Error> {
         let mut bytes = format!("*{}\r\n", request.len()).into_bytes();
         for arg in request {

@@ -79,6 +79,13 @@ pub enum Error {
         /// The error that came back.
         reply: String,
     },
+    /// A backup cannot be read or written.
+    #[error("{source}{}", backup_remedy(source))]
+    Backup {
+        /// What the backup's reader or writer said.
+        #[from]
+        source: whimbrel_backup::Error,
+    },
     /// Stopped by the user.
     #[error("interrupted: {left}")]
     Interrupted {
@@ -101,15 +108,13 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => exit_code::USAGE,
-            Self::File { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull
-                | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::OutOfMemory => exit_code::MACHINE,
+            Self::File { source, .. } => io_code(source),
+            Self::Csv { .. } => exit_code::INPUT,
+            Self::Backup { source } => match source {
+                whimbrel_backup::Error::Io { source, .. } => io_code(source),
+                whimbrel_backup::Error::Cancelled => exit_code::INTERRUPTED,
                 _ => exit_code::INPUT,
             },
-            Self::Csv { .. } => exit_code::INPUT,
             Self::Listen { .. } | Self::System { .. } => exit_code::MACHINE,
             Self::Connect { .. } | Self::Node { .. } => exit_code::NODE,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
@@ -117,18 +122,51 @@ impl Error {
     }
 }
 
+/// Whether the machine refused, or the input is at fault.
+fn io_code(source: &io::Error) -> u8 {
+    match source.kind() {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::FileTooLarge
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::OutOfMemory => exit_code::MACHINE,
+        _ => exit_code::INPUT,
+    }
+}
+
+/// What a person can do about a backup's error, where its own text does not say.
+fn backup_remedy(error: &whimbrel_backup::Error) -> String {
+    match error {
+        whimbrel_backup::Error::Io { source, .. } => {
+            remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default()
+        }
+        damaged if damaged.is_corruption() => {
+            "\n  the backup is damaged and nothing was loaded: restore from another copy".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 /// The system's words and what a person can do about them.
-pub(crate) fn io_remedy(source: &io::Error) -> String {
-    let remedy = match source.kind() {
+fn io_remedy(source: &io::Error) -> String {
+    match remedy(source) {
+        Some(remedy) => format!("{source}; {remedy}"),
+        None => source.to_string(),
+    }
+}
+
+fn remedy(source: &io::Error) -> Option<&'static str> {
+    Some(match source.kind() {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "check who owns it, or choose another place",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space or choose another disk; what was written so far is not usable and can be removed"
+            "free some space or choose another disk; what was written so far is not usable"
         }
+        io::ErrorKind::FileTooLarge => "the limit on file sizes is too small (ulimit -f)",
         io::ErrorKind::ReadOnlyFilesystem => "choose a place that can be written",
-        _ => return source.to_string(),
-    };
-    format!("{source}; {remedy}")
+        _ => return None,
+    })
 }
 
 fn listen_remedy(source: &io::Error) -> String {

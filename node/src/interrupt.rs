@@ -1,14 +1,13 @@
 //! Ctrl-C as a flag that long work looks at.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use whimbrel_backup::Cancel;
 
 use crate::Error;
 
 /// Set when the user asks to stop; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
-    flag: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 impl Interrupt {
@@ -50,20 +49,18 @@ impl Interrupt {
 
     /// The flag itself, for work that takes one.
     #[must_use]
-    pub fn flag(&self) -> &Arc<AtomicBool> {
-        &self.flag
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// Whether the user asked to stop.
     #[must_use]
     pub fn is_raised(&self) -> bool {
-        // ORDERING: Relaxed; a lone flag that publishes nothing. Pairs with `raise`.
-        self.flag.load(Ordering::Relaxed)
+        self.cancel.is_cancelled()
     }
 
     /// Sets the flag.
     pub fn raise(&self) {
-        // ORDERING: Relaxed; a lone flag that publishes nothing. Pairs with `is_raised`.
-        self.flag.store(true, Ordering::Relaxed);
+        self.cancel.cancel();
     }
 }

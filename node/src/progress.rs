@@ -1,7 +1,11 @@
 //! Progress bars on standard error, when that is a terminal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use whimbrel_backup::{Progress, Work};
+
+use crate::interrupt::Interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often a bar is drawn while nothing moves.
@@ -28,4 +32,40 @@ fn styled(bar: ProgressBar, what: &'static str, template: &str) -> ProgressBar {
     bar.set_prefix(what);
     bar.enable_steady_tick(TICK);
     bar
+}
+
+/// A bar that the work on a backup moves.
+#[derive(Clone, Debug)]
+pub struct BackupBar {
+    bar: ProgressBar,
+}
+
+impl BackupBar {
+    /// A bar whose length the work will say.
+    #[must_use]
+    pub fn new(what: &'static str) -> Self {
+        Self { bar: bar(what, 0) }
+    }
+
+    /// What the work is told: this bar, and the flag of `interrupt`.
+    #[must_use]
+    pub fn work(&self, interrupt: &Interrupt) -> Work {
+        let progress: Arc<dyn Progress> = Arc::new(self.clone());
+        Work::default().with_progress(progress).with_cancel(interrupt.cancel().clone())
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for BackupBar {
+    fn add(&self, entries: u64, _bytes: u64) {
+        self.bar.inc(entries);
+    }
+
+    fn begin(&self, entries: u64) {
+        self.bar.set_length(entries);
+    }
 }

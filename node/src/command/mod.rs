@@ -4,4 +4,7 @@
 //! standard output is its result (with `--json` one JSON object); progress and logs go to standard
 //! error.
 
+pub mod inspect;
 pub mod serve;
+pub mod status;
+pub mod verify;
