@@ -1,0 +1,181 @@
+//! Bulk loading: strictly ordered entries become a store in linear time.
+
+use std::ptr::NonNull;
+
+use whimbrel_skiplist::{List, Segment, SegmentBuilder};
+
+use crate::stamp::StampWord;
+use crate::store::{Store, StoreOptions};
+use crate::version::{Fresh, INLINE_MAX, bytes_with, check_value, write_inline};
+use crate::{Clock, Digest, Error};
+
+/// The number of what was loaded in bulk: every snapshot sees it.
+const LOADED: u64 = 0;
+
+/// Builds a piece of a store from entries in strictly ascending order. Send, so pieces can be built on
+/// several threads and put together by [`Store::from_segments`].
+///
+/// # Examples
+///
+/// ```
+/// use whimbrel_mvcc::{Clock, Store, StoreOptions, StoreSegmentBuilder};
+///
+/// let mut builder = StoreSegmentBuilder::new();
+/// builder.push(b"a", b"1")?;
+/// builder.push(b"b", b"2")?;
+/// assert!(builder.push(b"b", b"3").is_err());
+/// let store = Store::from_segments(&Clock::new(), StoreOptions::new(), vec![builder.finish()])?;
+/// assert_eq!(store.get(b"b"), Some(b"2".to_vec()));
+/// # Ok::<(), whimbrel_mvcc::Error>(())
+/// ```
+#[derive(Default)]
+pub struct StoreSegmentBuilder {
+    builder: SegmentBuilder,
+    rest: Rest,
+}
+
+/// What a segment has besides its records.
+#[derive(Default)]
+struct Rest {
+    digest: Digest,
+    version_bytes: u64,
+    /// Versions too long to lie inline. They belong to the records once there is a store.
+    outside: Vec<Fresh>,
+}
+
+/// A finished piece of a store; see [`StoreSegmentBuilder`].
+pub struct StoreSegment {
+    segment: Segment,
+    rest: Rest,
+}
+
+impl StoreSegmentBuilder {
+    /// A builder without entries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an entry behind all others.
+    ///
+    /// # Complexity
+    ///
+    /// O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfOrder`] when the key is not greater than the one before;
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`]. The builder is as before.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        check_value(value)?;
+        if value.len() > INLINE_MAX {
+            let version = Fresh::new(StampWord::decided(LOADED), Some(value));
+            let word = version.word();
+            self.builder.push(key, 0, |_| word)?;
+            self.rest.outside.push(version);
+        } else {
+            let init = |at: NonNull<u8>| {
+                // SAFETY: the builder gives `bytes_with(value.len())` aligned bytes of its own.
+                unsafe { write_inline(at, StampWord::decided(LOADED), value) }
+            };
+            self.builder.push(key, bytes_with(value.len()), init)?;
+        }
+        self.rest.digest.add(key, value);
+        self.rest.version_bytes += bytes_with(value.len()) as u64;
+        Ok(())
+    }
+
+    /// Entries so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.builder.len()
+    }
+
+    /// Whether nothing was added yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.builder.is_empty()
+    }
+
+    /// The finished segment.
+    #[must_use]
+    pub fn finish(self) -> StoreSegment {
+        StoreSegment { segment: self.builder.finish(), rest: self.rest }
+    }
+}
+
+impl StoreSegment {
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segment.len()
+    }
+
+    /// Whether it has no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segment.is_empty()
+    }
+
+    /// Digest of the entries.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.rest.digest
+    }
+
+    /// The smallest key.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&[u8]> {
+        self.segment.first_key()
+    }
+
+    /// The greatest key.
+    #[must_use]
+    pub fn last_key(&self) -> Option<&[u8]> {
+        self.segment.last_key()
+    }
+}
+
+impl Store {
+    /// A store of all entries of the segments, which are in order and do not overlap. Every snapshot of
+    /// the clock sees the entries.
+    ///
+    /// # Complexity
+    ///
+    /// O(levels) a segment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfOrder`] when segments overlap or are not in order.
+    pub fn from_segments(
+        clock: &Clock,
+        options: StoreOptions,
+        segments: Vec<StoreSegment>,
+    ) -> Result<Self, Error> {
+        let mut whole = Rest::default();
+        let mut lists = Vec::with_capacity(segments.len());
+        for StoreSegment { segment, rest } in segments {
+            whole.digest.merge(&rest.digest);
+            whole.version_bytes += rest.version_bytes;
+            whole.outside.extend(rest.outside);
+            lists.push(segment);
+        }
+        let list = List::from_segments(clock.barrier().clone(), lists)?;
+        whole.outside.into_iter().for_each(Fresh::published);
+        let store = Self::from_list(clock, list, options);
+        store.count_loaded(&whole.digest, whole.version_bytes);
+        Ok(store)
+    }
+}
+
+impl std::fmt::Debug for StoreSegmentBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreSegmentBuilder").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for StoreSegment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreSegment").field("digest", &self.digest()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+//! The clock: snapshot number, access barrier and registry of open snapshots, shared by stores.
+
+use crossbeam_utils::CachePadded;
+use whimbrel_skiplist::{Barrier, Guard};
+
+use crate::mutant::{Mutant, planted};
+use crate::registry::{Registry, Slot};
+use crate::stamp::By;
+use crate::sync::Arc;
+use crate::sync::Counter;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// One order of time for any number of stores: a snapshot number, an access barrier, and the
+/// registry of open snapshots.
+///
+/// Clones are handles to the same clock. All methods may be called from any thread; none waits.
+///
+/// # Examples
+///
+/// ```
+/// use whimbrel_mvcc::{Clock, Store};
+///
+/// let clock = Clock::new();
+/// let (birds, places) = (Store::new(&clock), Store::new(&clock));
+/// birds.put(b"whimbrel", b"1")?;
+/// let hold = clock.hold();
+/// places.put(b"Lewes", b"2")?;
+/// // One number covers both stores.
+/// assert_eq!(birds.snapshot_at(&hold).get(b"whimbrel"), Some(b"1".to_vec()));
+/// assert_eq!(places.snapshot_at(&hold).get(b"Lewes"), None);
+/// # Ok::<(), whimbrel_mvcc::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Clock(pub(crate) Arc<ClockInner>);
+
+pub(crate) struct ClockInner {
+    /// Read by every write, moved by snapshots only.
+    now: CachePadded<AtomicU64>,
+    pub(crate) registry: Registry,
+    barrier: Arc<Barrier>,
+    store_numbers: Counter,
+    /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
+    #[cfg(whimbrel_loom)]
+    step: AtomicU64,
+}
+
+impl Clock {
+    /// A clock of its own, at number 1.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(ClockInner {
+            now: CachePadded::new(AtomicU64::new(1)),
+            registry: Registry::new(),
+            barrier: Arc::new(Barrier::new()),
+            store_numbers: Counter::new(),
+            #[cfg(whimbrel_loom)]
+            step: AtomicU64::new(0),
+        }))
+    }
+
+    /// Enters the barrier: nothing that is reachable now is reclaimed before the guard is dropped.
+    ///
+    /// Operations of a store pin by themselves; this is for gates, which must read their word inside
+    /// a session. Never hold a guard across a wait.
+    #[must_use]
+    pub fn pin(&self) -> Guard<'_> {
+        self.0.barrier.pin()
+    }
+
+    /// The access barrier of all stores of this clock.
+    #[must_use]
+    pub fn barrier(&self) -> &Arc<Barrier> {
+        &self.0.barrier
+    }
+
+    /// The number that a write settled now would get. Moves when a snapshot is taken.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.0.now()
+    }
+
+    /// Registers a snapshot number over all stores of this clock: sees every write that returned
+    /// before the call, of every store.
+    ///
+    /// # Complexity
+    ///
+    /// O(1), wait-free but for the search of a free slot among those of the open holds.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        let (slot, number) = self.0.register();
+        let slot = std::ptr::from_ref(slot);
+        Hold(Arc::new(HoldInner { clock: self.clone(), slot, number }))
+    }
+
+    /// Registrations open now (a hold and its clones and snapshots count once).
+    #[must_use]
+    pub fn open_holds(&self) -> usize {
+        self.0.registry.open()
+    }
+
+    pub(crate) fn is(&self, other: &Clock) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn next_store_number(&self) -> u64 {
+        self.0.store_numbers.add(1)
+    }
+}
+
+impl ClockInner {
+    pub(crate) fn now(&self) -> u64 {
+        // ORDERING: Relaxed; the fences of the callers order it against heads and slots. A thread
+        // never sees the clock go back. Row V1.
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// The number for a write whose version this thread installed or saw installed.
+    pub(crate) fn number_for(&self, by: By) -> u64 {
+        let skipped = match by {
+            By::Owner => planted(Mutant::NoOwnerFence),
+            By::Helper => planted(Mutant::NoHelperFence),
+        };
+        if !skipped {
+            self.step();
+            // ORDERING: SeqCst fence; store buffering against F2 in `register`: either this read of
+            // the clock sees the snapshot's move, or the snapshot's readers see the head that was
+            // installed (or seen) before this fence. Rows V2 (owner), V3 (helper).
+            fence(Ordering::SeqCst);
+        }
+        self.now()
+    }
+
+    /// The fence between a collector's read of the clock and its scan of the slots.
+    pub(crate) fn fence_scan(&self) {
+        self.step();
+        // ORDERING: SeqCst fence; pairs with F1 in `register`. Row V8.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The fence between turning a capture on and whatever names the sessions open now.
+    pub(crate) fn fence_capture(&self) {
+        self.step();
+        // ORDERING: SeqCst fence; pairs with the fence in `Barrier::pin`: an operation that enters
+        // a session after the ticket taken next sees the capture. Row V12.
+        fence(Ordering::SeqCst);
+    }
+
+    /// STAMPS rule 5.
+    fn register(&self) -> (&Slot, u64) {
+        let late = planted(Mutant::RegisteredLate);
+        let slot = (!late).then(|| self.registry.register(self.now()));
+        if !planted(Mutant::NoRegistrationFence) {
+            self.step();
+            // ORDERING: SeqCst fence F1; pairs with `fence_scan`: either the collector sees the slot,
+            // or the clock read next is at least the collector's. Row V8.
+            fence(Ordering::SeqCst);
+        }
+        let number = self.move_clock();
+        if !planted(Mutant::NoSnapshotFence) {
+            self.step();
+            // ORDERING: SeqCst fence F2; pairs with `number_for`. Covers all reads that follow, and
+            // those of threads that the snapshot is handed to. Rows V2, V3.
+            fence(Ordering::SeqCst);
+        }
+        let slot = slot.unwrap_or_else(|| self.registry.register(self.now()));
+        slot.decide(number);
+        (slot, number)
+    }
+
+    /// Moves the clock from s to s + 1, or lets another snapshot do so, and returns s.
+    fn move_clock(&self) -> u64 {
+        let number = self.now();
+        if planted(Mutant::ClockNotMoved) {
+            return number;
+        }
+        // ORDERING: Relaxed; the fences on both sides order it. Row V1. A failed exchange means that
+        // another snapshot with this number moved it: the number is the same, whatever it saw.
+        let moved =
+            self.now.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed);
+        match moved {
+            Err(seen) if planted(Mutant::FailedMoveTakesSeen) => seen,
+            _ => number,
+        }
+    }
+
+    #[cfg(whimbrel_loom)]
+    fn step(&self) {
+        // ORDERING: Relaxed; a scheduling point, nothing else.
+        self.step.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(not(whimbrel_loom))]
+    #[expect(clippy::unused_self, reason = "the modelled build uses it")]
+    fn step(&self) {}
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for ClockInner {
+    fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && std::thread::panicking() {
+            return;
+        }
+        // Stores are retired through the barrier and hold it by their lists: a store in one of its
+        // bags would keep it for ever. No guard is left, so this empties all bags.
+        const SESSIONS: usize = 8;
+        for _ in 0..SESSIONS {
+            self.barrier.flush();
+        }
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clock")
+            .field("now", &self.now())
+            .field("open_holds", &self.open_holds())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A registered snapshot number: what it sees, in any store of its clock, stays as long as the hold
+/// or a clone of it lives.
+///
+/// Clones share the registration. Holding one costs memory only: the versions that it alone sees.
+#[derive(Clone)]
+pub struct Hold(Arc<HoldInner>);
+
+struct HoldInner {
+    clock: Clock,
+    /// A slot of the clock's registry; valid because `clock` keeps it.
+    slot: *const Slot,
+    number: u64,
+}
+
+impl Hold {
+    /// The snapshot number: every version with a number up to it is seen.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// The clock of this hold.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+// SAFETY: the slot is an atomic inside the registry that `clock` keeps alive; the rest is Send.
+unsafe impl Send for HoldInner {}
+// SAFETY: as for Send; there is no interior mutability but the atomic slot.
+unsafe impl Sync for HoldInner {}
+
+impl Drop for HoldInner {
+    fn drop(&mut self) {
+        // SAFETY: slots live as long as the registry, which `self.clock` keeps alive.
+        let slot = unsafe { &*self.slot };
+        slot.close();
+        self.clock.0.registry.note_closed();
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold").field("number", &self.number()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! The dead list's inbox: superseded versions and tombstones on their way to the collector.
+//!
+//! Every superseded value and every tombstone has exactly one entry: made by who installed the
+//! superseding version, or the tombstone, once that was settled. (A superseded tombstone has one
+//! already.) Only the entry's holder unlinks its version or seals its record.
+//!
+//! Invariant E1: while an entry exists, its version is in its record's chain and its record is not
+//! sealed; so both may be used by whoever holds the entry, inside a session.
+
+use std::ptr::NonNull;
+
+use whimbrel_skiplist::{Guard, List, Record};
+
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::version::VersionRef;
+
+/// An entry of the dead list.
+pub(crate) struct Dead {
+    record: NonNull<u8>,
+    version: u64,
+    /// Number of the version.
+    pub(crate) born: u64,
+    /// Number of what superseded it; none for a tombstone that was the newest when it was filed.
+    pub(crate) dead: Option<u64>,
+}
+
+// SAFETY: addresses that are used inside a session only (invariant E1), from any thread.
+unsafe impl Send for Dead {}
+
+impl Dead {
+    pub(crate) fn new(
+        record: Record<'_>,
+        version: VersionRef<'_>,
+        born: u64,
+        dead: Option<u64>,
+    ) -> Self {
+        Self { record: record.as_raw(), version: version.word(), born, dead }
+    }
+
+    pub(crate) fn record<'g>(&self, list: &'g List, guard: &'g Guard<'_>) -> Record<'g> {
+        // SAFETY: invariant E1: it was not sealed when this session was entered, because this entry
+        // existed then.
+        unsafe { list.record_from_raw(self.record, guard) }
+    }
+
+    pub(crate) fn version<'g>(&self, _: &'g Guard<'_>) -> VersionRef<'g> {
+        // SAFETY: invariant E1: in its chain, so not retired before this session was entered.
+        unsafe { VersionRef::from_word(self.version) }.expect("an entry has a version")
+    }
+
+    pub(crate) fn version_word(&self) -> u64 {
+        self.version
+    }
+}
+
+struct Node {
+    entry: Dead,
+    next: *mut Node,
+}
+
+/// A stack that is pushed to by all and taken as a whole. Lock-free; without pop, so addresses that
+/// come back confuse nobody.
+pub(crate) struct Inbox(AtomicPtr<Node>);
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    pub(crate) fn push(&self, entry: Dead) {
+        let node = Box::into_raw(Box::new(Node { entry, next: std::ptr::null_mut() }));
+        // ORDERING: Relaxed; compared only. Row V11.
+        let mut top = self.0.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: from the box above, not shared before the exchange succeeds.
+            unsafe { (*node).next = top };
+            // ORDERING: Release; pairs with the Acquire in `take`: the entry, and that its version is
+            // superseded, is seen by the collector. Row V11.
+            match self.0.compare_exchange(top, node, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(found) => top = found,
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        // ORDERING: Relaxed; a hint. Row V11.
+        self.0.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes all entries, newest first.
+    pub(crate) fn take(&self) -> Taken {
+        // ORDERING: Acquire; pairs with the Release in `push`. Row V11.
+        Taken(self.0.swap(std::ptr::null_mut(), Ordering::Acquire))
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && std::thread::panicking() {
+            return;
+        }
+        drop(self.take());
+    }
+}
+
+/// Entries taken out of an inbox.
+pub(crate) struct Taken(*mut Node);
+
+impl Iterator for Taken {
+    type Item = Dead;
+
+    fn next(&mut self) -> Option<Dead> {
+        if self.0.is_null() {
+            return None;
+        }
+        // SAFETY: from `push`'s box; taken by this value alone, once.
+        let node = unsafe { Box::from_raw(self.0) };
+        self.0 = node.next;
+        Some(node.entry)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}

@@ -1,0 +1,189 @@
+//! Snapshots: immutable views of a store.
+
+use std::ops::{Bound, ControlFlow};
+
+use crate::access::Access;
+use crate::{Cursor, Hold, KeyRange, Store};
+
+/// Records that one barrier session of a scan looks at.
+pub(crate) const SESSION_RECORDS: usize = 1024;
+
+/// An immutable view of a store at a snapshot number.
+///
+/// What it answers never changes, whatever is written beside it. Clones share its registration; it is
+/// Send and Sync and may be used by any number of threads. It keeps its store alive, and those versions
+/// that it sees.
+///
+/// # Examples
+///
+/// ```
+/// use whimbrel_mvcc::{Clock, Store};
+///
+/// let store = Store::new(&Clock::new());
+/// for key in ["avocet", "curlew", "whimbrel"] {
+///     store.put(key.as_bytes(), b"wader")?;
+/// }
+/// let snapshot = store.snapshot();
+/// store.remove(b"curlew")?;
+///
+/// let mut cursor = snapshot.range("b"..);
+/// let mut keys = Vec::new();
+/// while let Some((key, _)) = cursor.next_entry() {
+///     keys.push(String::from_utf8_lossy(key).into_owned());
+/// }
+/// assert_eq!(keys, ["curlew", "whimbrel"]);
+/// assert_eq!(snapshot.len(), 3);
+/// # Ok::<(), whimbrel_mvcc::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    store: Store,
+    hold: Hold,
+}
+
+impl Snapshot {
+    pub(crate) fn new(store: Store, hold: Hold) -> Self {
+        Self { store, hold }
+    }
+
+    /// The snapshot number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.hold.number()
+    }
+
+    /// The store that this is a view of.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The registration, for snapshots of other stores at the same number.
+    #[must_use]
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// The value of the key in this snapshot. Waits for nobody.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.get_with(key, <[u8]>::to_vec)
+    }
+
+    /// Like [`Snapshot::get`], but hands the value to `read` instead of copying it. `read` runs inside
+    /// a barrier session, so it should be short.
+    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let number = self.number();
+        self.store.access(|access| access.value_at(access.find(key)?, number).map(read))
+    }
+
+    /// Whether the key is present in this snapshot.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.get_with(key, |_| ()).is_some()
+    }
+
+    /// A cursor over the entries in a range of keys.
+    #[must_use]
+    pub fn range(&self, range: impl Into<KeyRange>) -> Cursor {
+        Cursor::new(self.clone(), range.into())
+    }
+
+    /// A cursor over the entries whose keys begin with `prefix`.
+    #[must_use]
+    pub fn prefix(&self, prefix: &[u8]) -> Cursor {
+        self.range(KeyRange::prefix(prefix))
+    }
+
+    /// Number of entries, exact. Walks them.
+    ///
+    /// # Complexity
+    ///
+    /// O(n).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count(KeyRange::all())
+    }
+
+    /// Whether it has no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.range(..).next_entry().is_none()
+    }
+
+    /// Number of entries in a range, exact. Walks them without copying.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n + m) for m records in the range.
+    #[must_use]
+    pub fn count(&self, range: impl Into<KeyRange>) -> usize {
+        let (range, number) = (range.into(), self.number());
+        if range.is_empty() {
+            return 0;
+        }
+        let (mut count, mut from) = (0, range.lo.clone());
+        loop {
+            let next = self.store.access(|access| {
+                let piece = Piece { range: &range, number };
+                piece.count(access, &from, &mut count)
+            });
+            match next {
+                Some(key) => from = Bound::Excluded(key),
+                None => return count,
+            }
+        }
+    }
+
+    /// Cuts the snapshot into at most `n` ranges that follow each other, with about equal numbers of
+    /// records, for parallel scans.
+    #[must_use]
+    pub fn split(&self, n: usize) -> Vec<KeyRange> {
+        self.split_range(KeyRange::all(), n)
+    }
+
+    /// Cuts a range into at most `n` ranges that follow each other. See [`Snapshot::split`].
+    #[must_use]
+    pub fn split_range(&self, range: impl Into<KeyRange>, n: usize) -> Vec<KeyRange> {
+        let range = range.into();
+        if n < 2 || range.is_empty() {
+            return vec![range];
+        }
+        let separators = self
+            .store
+            .access(|access| access.store.list.split(n, range.lo(), range.hi(), access.guard));
+        range.cut(separators)
+    }
+}
+
+/// The records of a range that one session counts.
+struct Piece<'r> {
+    range: &'r KeyRange,
+    number: u64,
+}
+
+impl Piece<'_> {
+    /// Adds to `count`; returns the last key looked at when there is more.
+    fn count(
+        &self,
+        access: Access<'_>,
+        from: &Bound<Vec<u8>>,
+        count: &mut usize,
+    ) -> Option<Vec<u8>> {
+        let (mut seen, mut last) = (0, None);
+        let from = from.as_ref().map(Vec::as_slice);
+        access.store.list.walk(from, access.guard, |record| {
+            if !self.range.reaches_up_to(record.key()) {
+                return ControlFlow::Break(());
+            }
+            *count += usize::from(access.value_at(record, self.number).is_some());
+            seen += 1;
+            if seen < SESSION_RECORDS {
+                return ControlFlow::Continue(());
+            }
+            last = Some(record.key().to_vec());
+            ControlFlow::Break(())
+        });
+        last
+    }
+}

@@ -1,0 +1,133 @@
+//! The stamp word: when a version appears, decided once and by whoever needs to know first.
+//!
+//! A word is in one of three states.
+//!
+//! - `PENDING(f)`: the number is not decided, but it will be at least the floor `f`.
+//! - `FINAL(n)`: the version appears at snapshot number `n`. Never changes again.
+//! - `INDIRECT(d)`: the version belongs to a batch; the word of descriptor `d` decides. It is
+//!   rewritten to `FINAL(n)` once the batch is settled.
+//!
+//! Invariants.
+//!
+//! - S1. Every floor and every number is at most the clock.
+//! - S2. A word that was `FINAL` stays so; floors only rise.
+//! - S3. Below the newest version of a key every word is `FINAL`.
+//!
+//! The rule that makes snapshots wait for nobody (after Wei et al., PPoPP 2021): a write installs
+//! its version `PENDING` and takes its number from the clock afterwards; a reader of snapshot `s`
+//! that meets a pending version raises its floor to `s + 1`, so the number can never become one
+//! that the reader should have seen.
+
+use crate::clock::ClockInner;
+use crate::mutant::{Mutant, planted};
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+const FINAL: u64 = 1 << 63;
+const INDIRECT: u64 = 1 << 62;
+
+/// Who settles; both need a fence, for different reasons (docs/ordering.md, rows V2 and V3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The thread that installed the version.
+    Owner,
+    /// A thread that met it.
+    Helper,
+}
+
+/// What a stamp word says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// Not decided.
+    Pending,
+    /// Decided: the number.
+    Final(u64),
+    /// Decided by the word of the batch descriptor at this address.
+    Indirect(u64),
+}
+
+impl Stamp {
+    fn of(word: u64) -> Self {
+        if word & FINAL != 0 {
+            Self::Final(word & !FINAL)
+        } else if word & INDIRECT != 0 {
+            Self::Indirect(word & !INDIRECT)
+        } else {
+            Self::Pending
+        }
+    }
+}
+
+/// The atomic word. All its orderings are in here.
+pub(crate) struct StampWord(AtomicU64);
+
+impl StampWord {
+    pub(crate) fn pending() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn decided(number: u64) -> Self {
+        debug_assert!(number < INDIRECT, "snapshot numbers have 62 bits");
+        Self(AtomicU64::new(FINAL | number))
+    }
+
+    pub(crate) fn indirect(descriptor: u64) -> Self {
+        debug_assert!(descriptor != 0 && descriptor < INDIRECT, "not a descriptor");
+        Self(AtomicU64::new(INDIRECT | descriptor))
+    }
+
+    /// What the word says now.
+    pub(crate) fn load(&self) -> Stamp {
+        // ORDERING: Acquire; pairs with the release half of `settle` and `make_direct`: whoever
+        // sees a number also sees everything the settling thread had seen, so a read that is
+        // ordered after this one cannot go backwards. Row V4.
+        Stamp::of(self.0.load(Ordering::Acquire))
+    }
+
+    /// Decides the number, unless that was done; returns it. Idempotent, no loop.
+    pub(crate) fn settle(&self, clock: &ClockInner, by: By) -> u64 {
+        let number = clock.number_for(by);
+        if planted(Mutant::SettleIgnoresFloor) {
+            self.0.store(FINAL | number, Ordering::Release);
+            return number;
+        }
+        let (success, failure) = if planted(Mutant::SettleRelaxed) {
+            (Ordering::Relaxed, Ordering::Relaxed)
+        } else {
+            // ORDERING: AcqRel, Acquire on failure; Release pairs with the Acquire in `load`,
+            // Acquire with the settling that came first. Row V4.
+            (Ordering::AcqRel, Ordering::Acquire)
+        };
+        match self.0.compare_exchange(0, FINAL | number, success, failure) {
+            Ok(_) => number,
+            Err(word) => match Stamp::of(word) {
+                Stamp::Final(number) => number,
+                _ => self.settle_above_floor(number, success),
+            },
+        }
+    }
+
+    /// The slow half of `settle`: a reader raised the floor before.
+    fn settle_above_floor(&self, number: u64, ordering: Ordering) -> u64 {
+        // ORDERING: as in `settle`. A word that became FINAL meanwhile is larger than any floor.
+        self.0.fetch_max(number, ordering);
+        self.0.fetch_or(FINAL, ordering) & !FINAL
+    }
+
+    /// Makes sure that the number will be at least `floor`; returns it where it was decided.
+    ///
+    /// Only for words that are not `INDIRECT`.
+    pub(crate) fn raise(&self, floor: u64) -> Option<u64> {
+        // ORDERING: AcqRel; Acquire as in `load`, Release so that the settling thread, which reads
+        // this floor, is ordered after this reader. Row V5.
+        let word = self.0.fetch_max(floor, Ordering::AcqRel);
+        debug_assert!(word & (FINAL | INDIRECT) != INDIRECT, "raised an indirect word");
+        (word & FINAL != 0).then_some(word & !FINAL)
+    }
+
+    /// Replaces `INDIRECT` by the number of the settled batch. Idempotent.
+    pub(crate) fn make_direct(&self, number: u64) {
+        // ORDERING: Release; pairs with the Acquire in `load`: hands on what the settling thread
+        // had published. Row V6.
+        self.0.store(FINAL | number, Ordering::Release);
+    }
+}

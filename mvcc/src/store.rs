@@ -1,0 +1,406 @@
+//! The store: one ordered keyspace of versioned values.
+
+use std::ptr::NonNull;
+
+use crossbeam_utils::CachePadded;
+use whimbrel_skiplist::List;
+
+use crate::access::{Access, Change};
+use crate::capture::CaptureState;
+use crate::collect::Collection;
+use crate::sync::atomic::AtomicPtr;
+use crate::sync::{Arc, Counter};
+use crate::version::VersionRef;
+use crate::{Clock, Digest, Error, Hold, Snapshot};
+
+/// What a store keeps besides its entries. Builder.
+#[derive(Debug, Clone, Default)]
+pub struct StoreOptions {
+    digest: bool,
+    manual_collection: bool,
+}
+
+impl StoreOptions {
+    /// The defaults: no running digest, collection shared by the writers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps [`Store::digest`] up to date. Default: off. Price: a hash of the new and of the replaced
+    /// entry with every write.
+    #[must_use]
+    pub fn with_running_digest(mut self) -> Self {
+        self.digest = true;
+        self
+    }
+
+    /// Writers do not collect garbage; only [`Store::collect`] does. Default: writers share the work.
+    /// Price: superseded versions stay until somebody collects.
+    #[must_use]
+    pub fn with_manual_collection(mut self) -> Self {
+        self.manual_collection = true;
+        self
+    }
+}
+
+/// One ordered keyspace of versioned values.
+///
+/// Clones are handles to the same store; all methods take `&self`, may be called from any number of
+/// threads, and wait for nobody. Single operations are linearizable: each takes effect at one moment
+/// between call and return, when its version is installed and numbered.
+///
+/// # Examples
+///
+/// ```
+/// use whimbrel_mvcc::{Clock, Store};
+///
+/// let store = Store::new(&Clock::new());
+/// store.put(b"whimbrel", b"Numenius phaeopus")?;
+/// let before = store.snapshot();
+/// store.remove(b"whimbrel")?;
+/// assert_eq!(store.get(b"whimbrel"), None);
+/// assert_eq!(before.get(b"whimbrel"), Some(b"Numenius phaeopus".to_vec()));
+/// # Ok::<(), whimbrel_mvcc::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store(Arc<Handle>);
+
+/// What the handles share. Dropping the last retires the store through the barrier, because a thread
+/// that helps a batch may still be inside it.
+struct Handle {
+    clock: Clock,
+    /// From a box; retired once, when this drops.
+    inner: NonNull<StoreInner>,
+}
+
+// SAFETY: `StoreInner` is Send and Sync, and `Handle` only ever gives out shared references to it.
+unsafe impl Send for Handle {}
+// SAFETY: as for Send.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && std::thread::panicking() {
+            return;
+        }
+        // SAFETY: the box is retired below and not before.
+        let bytes = unsafe { self.inner.as_ref() }.list.bytes();
+        let guard = self.clock.pin();
+        // SAFETY: the last handle is going, so a new access can find the store only through a batch
+        // that is not settled, and the owner of such a batch holds a handle. Retired once, here.
+        unsafe { guard.retire(self.inner.as_ptr().cast(), bytes, reclaim) };
+        drop(guard);
+        self.clock.barrier().flush();
+    }
+}
+
+/// Frees a store.
+///
+/// # Safety
+///
+/// `store` is the box of a [`Handle`], and nobody can reach it any more.
+unsafe fn reclaim(store: *mut u8) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(store.cast::<StoreInner>()) });
+}
+
+pub(crate) struct StoreInner {
+    pub(crate) number: u64,
+    pub(crate) list: List,
+    pub(crate) options: StoreOptions,
+    pub(crate) collection: Collection,
+    /// The running capture, or null.
+    pub(crate) capture: AtomicPtr<CaptureState>,
+    tallies: [CachePadded<Tally>; STRIPES],
+}
+
+const STRIPES: usize = 4;
+
+/// A thread's share of the running counts. Each is a difference and may wrap.
+#[derive(Debug, Default)]
+struct Tally {
+    entries: Counter,
+    hashes: Counter,
+    versions: Counter,
+    version_bytes: Counter,
+}
+
+impl StoreInner {
+    fn new(clock: &Clock, list: List, options: StoreOptions) -> Self {
+        Self {
+            number: clock.next_store_number(),
+            list,
+            options,
+            collection: Collection::new(),
+            capture: AtomicPtr::new(std::ptr::null_mut()),
+            tallies: std::array::from_fn(|_| CachePadded::new(Tally::default())),
+        }
+    }
+
+    /// Counts an installation: `change.new` went on top of `change.old`.
+    pub(crate) fn count_installed(&self, key: &[u8], change: &Change<'_>) {
+        let tally = self.tally();
+        let old = change.old.and_then(VersionRef::value);
+        let new = change.new.value();
+        match (old, new) {
+            (None, Some(_)) => _ = tally.entries.add(1),
+            (Some(_), None) => tally.entries.sub(1),
+            _ => {}
+        }
+        tally.versions.add(1);
+        tally.version_bytes.add(change.new.bytes() as u64);
+        if self.options.digest {
+            let hash = |value| Digest::entry_hash(key, value);
+            tally.hashes.add(new.map_or(0, hash).wrapping_sub(old.map_or(0, hash)));
+        }
+    }
+
+    /// Counts a version that was taken out of its chain.
+    pub(crate) fn count_unlinked(&self, version: VersionRef<'_>) {
+        let tally = self.tally();
+        tally.versions.sub(1);
+        tally.version_bytes.sub(version.bytes() as u64);
+    }
+
+    pub(crate) fn writers_collect(&self) -> bool {
+        !self.options.manual_collection
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tallies[stripe()]
+    }
+
+    fn total(&self, of: fn(&Tally) -> &Counter) -> u64 {
+        self.tallies.iter().fold(0, |sum, tally| sum.wrapping_add(of(tally).get()))
+    }
+
+    fn live_digest(&self) -> Digest {
+        Digest { count: self.total(|t| &t.entries), sum: self.total(|t| &t.hashes) }
+    }
+}
+
+#[cfg(whimbrel_loom)]
+fn stripe() -> usize {
+    0
+}
+
+/// This thread's share of the running counts.
+#[cfg(not(whimbrel_loom))]
+fn stripe() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        // ORDERING: Relaxed; only spreads threads over stripes.
+        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    }
+    INDEX.try_with(|index| *index).unwrap_or(0)
+}
+
+impl Drop for StoreInner {
+    fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && std::thread::panicking() {
+            return;
+        }
+        self.list.for_each_mut(|record| {
+            // ORDERING: Acquire; every thread that wrote has left the barrier's session before this
+            // store was reclaimed. Row V7.
+            let head = record.cell().load(crate::sync::atomic::Ordering::Acquire);
+            // SAFETY: `&mut self`: the whole chain belongs to this store, nothing of it was retired.
+            let mut next = unsafe { VersionRef::from_word(head) };
+            while let Some(version) = next {
+                next = version.older();
+                // SAFETY: nobody else is left; `version` is not used after this.
+                unsafe { version.free_now() };
+            }
+        });
+    }
+}
+
+/// What [`Store::insert_unique`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Inserted {
+    /// The key was absent and has the value now.
+    Inserted,
+    /// The key is present; nothing was changed.
+    Exists,
+}
+
+/// What [`Store::compare_and_set`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum CasOutcome {
+    /// The key was as expected and is as wanted now.
+    Done,
+    /// The key was not as expected; this is its value. Nothing was changed.
+    Differs(Option<Vec<u8>>),
+}
+
+/// Names what a key held when it was read, for [`crate::Batch::expect`].
+///
+/// A token is the value itself (or its absence), not a number or an address: numbers are shared by
+/// writes between two snapshots, and addresses come back. So a key that was changed and changed back
+/// to the same bytes counts as unchanged; whatever was computed from key and value still holds then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionToken(Option<Box<[u8]>>);
+
+impl VersionToken {
+    /// The token of a key that is absent.
+    #[must_use]
+    pub fn absent() -> Self {
+        Self(None)
+    }
+
+    /// The token of a key that has this value.
+    #[must_use]
+    pub fn of_value(value: &[u8]) -> Self {
+        Self(Some(value.into()))
+    }
+
+    pub(crate) fn holds(&self, current: Option<&[u8]>) -> bool {
+        self.0.as_deref() == current
+    }
+}
+
+/// Figures of a store. Exact when no operation is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Entries: keys whose newest version is a value.
+    pub entries: u64,
+    /// Versions in all chains, tombstones included.
+    pub versions: u64,
+    /// Bytes of those versions, headers included.
+    pub version_bytes: u64,
+    /// Records of the list.
+    pub records: u64,
+    /// Bytes of the records, inline versions included.
+    pub record_bytes: u64,
+    /// Superseded versions and tombstones that wait for the collector or for a snapshot to close.
+    pub dead: u64,
+}
+
+impl Store {
+    /// An empty store with default options.
+    #[must_use]
+    pub fn new(clock: &Clock) -> Self {
+        Self::with_options(clock, StoreOptions::default())
+    }
+
+    /// An empty store.
+    #[must_use]
+    pub fn with_options(clock: &Clock, options: StoreOptions) -> Self {
+        Self::from_list(clock, List::new(clock.barrier().clone()), options)
+    }
+
+    pub(crate) fn from_list(clock: &Clock, list: List, options: StoreOptions) -> Self {
+        let inner = Box::new(StoreInner::new(clock, list, options));
+        let inner = NonNull::from(Box::leak(inner));
+        Self(Arc::new(Handle { clock: clock.clone(), inner }))
+    }
+
+    /// Counts what a bulk load brought.
+    pub(crate) fn count_loaded(&self, digest: &Digest, version_bytes: u64) {
+        let tally = self.inner().tally();
+        tally.entries.add(digest.count);
+        tally.hashes.add(digest.sum);
+        tally.versions.add(digest.count);
+        tally.version_bytes.add(version_bytes);
+    }
+
+    /// The clock this store was made with.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Number of this store in its clock, in order of creation. The keys of a batch over several
+    /// stores are ordered by it first.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.inner().number
+    }
+
+    pub(crate) fn inner(&self) -> &StoreInner {
+        // SAFETY: retired only when the last handle drops, and `self` holds one.
+        unsafe { self.0.inner.as_ref() }
+    }
+
+    /// Runs `f` inside a barrier session.
+    pub(crate) fn access<R>(&self, f: impl for<'g> FnOnce(Access<'g>) -> R) -> R {
+        let guard = self.0.clock.pin();
+        f(Access::new(&self.0.clock.0, self.inner(), &guard))
+    }
+
+    /// Whether both are handles to one store.
+    #[must_use]
+    pub fn is(&self, other: &Store) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A snapshot of this store: sees every write that returned before the call, and never changes.
+    ///
+    /// # Complexity
+    ///
+    /// O(1); waits for nobody, and no writer waits for it.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_at(&self.0.clock.hold())
+    }
+
+    /// A snapshot of this store at a number that is already held.
+    ///
+    /// # Panics
+    ///
+    /// When the hold is of another clock.
+    #[must_use]
+    pub fn snapshot_at(&self, hold: &Hold) -> Snapshot {
+        assert!(hold.clock().is(&self.0.clock), "the hold is of another clock than the store");
+        Snapshot::new(self.clone(), hold.clone())
+    }
+
+    /// Entries, as counted while they were written. O(1); exact when no operation is in flight.
+    #[must_use]
+    pub fn len_estimate(&self) -> usize {
+        usize::try_from(self.inner().total(|t| &t.entries).cast_signed().max(0)).unwrap_or(0)
+    }
+
+    /// Figures of the store.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let inner = self.inner();
+        StoreStats {
+            entries: inner.total(|t| &t.entries),
+            versions: inner.total(|t| &t.versions),
+            version_bytes: inner.total(|t| &t.version_bytes),
+            records: inner.list.len_estimate() as u64,
+            record_bytes: inner.list.bytes() as u64,
+            dead: inner.collection.waiting(),
+        }
+    }
+
+    /// The running digest over the newest value of every key; none unless the store keeps it.
+    /// Exact when no operation is in flight.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        let inner = self.inner();
+        inner.options.digest.then(|| inner.live_digest())
+    }
+
+    pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
+        if key.len() > whimbrel_skiplist::MAX_KEY_LEN {
+            return Err(whimbrel_skiplist::KeyTooLong { len: key.len() }.into());
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("number", &self.number())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,248 @@
+//! Reads and writes of single keys.
+
+use std::ptr::NonNull;
+
+use whimbrel_skiplist::{FindOrInsert, Record};
+
+use crate::Error;
+use crate::access::{Access, Change, Head};
+use crate::mutant::{Mutant, planted};
+use crate::stamp::{By, StampWord};
+use crate::store::{CasOutcome, Inserted, Store, VersionToken};
+use crate::version::{Fresh, INLINE_MAX, VersionRef, bytes_with, check_value, write_inline};
+
+/// What an operation wants once it knows the newest value.
+enum Step<'v, T> {
+    /// Nothing is to be written.
+    Keep(T),
+    /// This becomes the newest value.
+    Put(&'v [u8], T),
+    /// The key is to be removed. Never wanted of a key that is absent.
+    Remove(T),
+}
+
+impl Store {
+    /// The newest value of the key.
+    ///
+    /// Linearizable: the value that the key has at one moment between call and return.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n).
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.get_with(key, <[u8]>::to_vec)
+    }
+
+    /// Like [`Store::get`], but hands the value to `read` instead of copying it. `read` runs inside
+    /// a barrier session, so it should be short.
+    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        self.access(|access| access.latest(access.find(key)?).map(read))
+    }
+
+    /// Whether the key is present.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.get_with(key, |_| ()).is_some()
+    }
+
+    /// The newest value of the key, and a token that names it for [`crate::Batch::expect`].
+    #[must_use]
+    pub fn get_versioned(&self, key: &[u8]) -> (Option<Vec<u8>>, VersionToken) {
+        match self.get(key) {
+            Some(value) => {
+                let token = VersionToken::of_value(&value);
+                (Some(value), token)
+            }
+            None => (None, VersionToken::absent()),
+        }
+    }
+
+    /// Gives the key this value. Lock-free; takes effect when its version is numbered.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`].
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.write(key, |_| Step::Put(value, ()))
+    }
+
+    /// Gives the key this value unless it is present.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`].
+    pub fn insert_unique(&self, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
+        self.write(key, |current| match current {
+            None => Step::Put(value, Inserted::Inserted),
+            Some(_) => Step::Keep(Inserted::Exists),
+        })
+    }
+
+    /// Removes the key; returns the value that it had, which nobody else's remove returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`].
+    pub fn remove(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.write(key, |current| match current {
+            None => Step::Keep(None),
+            Some(value) => Step::Remove(Some(value.to_vec())),
+        })
+    }
+
+    /// Gives the key the value `new` (none: removes it) if its value is `expected` (none: absent).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`].
+    pub fn compare_and_set(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<CasOutcome, Error> {
+        self.write(key, |current| match (current, new) {
+            _ if current != expected => {
+                Step::Keep(CasOutcome::Differs(current.map(<[u8]>::to_vec)))
+            }
+            (_, Some(new)) => Step::Put(new, CasOutcome::Done),
+            (Some(_), None) => Step::Remove(CasOutcome::Done),
+            (None, None) => Step::Keep(CasOutcome::Done),
+        })
+    }
+
+    fn write<'v, T>(
+        &self,
+        key: &[u8],
+        decide: impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Result<T, Error> {
+        Self::check_key(key)?;
+        self.access(|access| {
+            let result = access.write(key, decide)?;
+            access.collect_some();
+            Ok(result)
+        })
+    }
+}
+
+impl<'g> Access<'g> {
+    fn write<'v, T>(
+        self,
+        key: &[u8],
+        decide: impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Result<T, Error> {
+        loop {
+            let record = match decide(None) {
+                Step::Put(value, done) => match self.insert(key, value)? {
+                    Some(record) => record,
+                    None => return Ok(done),
+                },
+                Step::Keep(answer) | Step::Remove(answer) => match self.find(key) {
+                    Some(record) => record,
+                    None => return Ok(answer),
+                },
+            };
+            if let Some(answer) = self.write_record(record, &decide)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Makes a record with this value inside, numbered when this returns `None`; or returns the
+    /// record that is to be written (found, or made empty for a value that is not kept inline).
+    fn insert(self, key: &[u8], value: &[u8]) -> Result<Option<Record<'g>>, Error> {
+        check_value(value)?;
+        if value.len() > INLINE_MAX {
+            return Ok(Some(self.find_or_insert_empty(key)?));
+        }
+        let number_early = planted(Mutant::SettledBeforeInstall).then(|| self.clock.now());
+        let stamp = || number_early.map_or_else(StampWord::pending, StampWord::decided);
+        let init = |at: NonNull<u8>| {
+            // SAFETY: the list gives `bytes_with(value.len())` aligned bytes of a record that nobody
+            // else sees.
+            unsafe { write_inline(at, stamp(), value) }
+        };
+        if planted(Mutant::CaptureEarly) {
+            self.captured(key);
+        }
+        let inline_len = bytes_with(value.len());
+        match self.store.list.find_or_insert(key, inline_len, init, self.guard)? {
+            FindOrInsert::Found(record) => Ok(Some(record)),
+            FindOrInsert::Inserted(record) => {
+                let word = crate::version::word_of(record.inline().as_ptr());
+                // SAFETY: the inline part holds the record's first version, written by `init`; the
+                // record is protected by the guard.
+                let new = unsafe { VersionRef::from_word(word) }.expect("has an address");
+                let change = Change { record, new, old: None };
+                self.store.count_installed(key, &change);
+                let number = new.stamp().settle(self.clock, By::Owner);
+                self.settled(change, number);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The key's record, made without a version where there was none.
+    pub(crate) fn find_or_insert_empty(self, key: &[u8]) -> Result<Record<'g>, Error> {
+        let empty = |_| whimbrel_skiplist::EMPTY;
+        Ok(self.store.list.find_or_insert(key, 0, empty, self.guard)?.record())
+    }
+
+    /// Writes over what the record has; none: it was sealed, look for the key's record again.
+    fn write_record<'v, T>(
+        self,
+        record: Record<'g>,
+        decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Result<Option<T>, Error> {
+        loop {
+            let old = match self.head_to_write(record, decide) {
+                Head::Sealed => {
+                    self.store.list.unlink_sealed(record, self.guard);
+                    return Ok(None);
+                }
+                Head::Empty => None,
+                Head::Settled(version) => Some(version),
+            };
+            let (value, answer) = match decide(old.and_then(VersionRef::value)) {
+                Step::Keep(answer) => return Ok(Some(answer)),
+                Step::Put(value, answer) => (Some(value), answer),
+                Step::Remove(answer) => (None, answer),
+            };
+            check_value(value.unwrap_or_default())?;
+            if planted(Mutant::CaptureEarly) {
+                self.captured(record.key());
+            }
+            let stamp = if planted(Mutant::SettledBeforeInstall) {
+                StampWord::decided(self.clock.now())
+            } else {
+                StampWord::pending()
+            };
+            if let Ok(change) = self.install(record, old, Fresh::new(stamp, value)) {
+                let number = change.new.stamp().settle(self.clock, By::Owner);
+                self.settled(change, number);
+                return Ok(Some(answer));
+            }
+        }
+    }
+
+    /// The head, settled, even where the answer will be that nothing is to be written: otherwise a
+    /// snapshot taken afterwards could lack what this operation saw.
+    fn head_to_write<'v, T>(
+        self,
+        record: Record<'g>,
+        decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Head<'g> {
+        if planted(Mutant::ExistsNotHelped)
+            && let Some(head) = Self::head(record)
+            && matches!(decide(head.value()), Step::Keep(_))
+        {
+            return Head::Settled(head);
+        }
+        self.settled_head(record)
+    }
+}
