@@ -162,6 +162,9 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// The store refused a write.
+    #[error(transparent)]
+    Store(#[from] whimbrel_mvcc::Error),
     /// The operating system refused an operation on a file.
     #[error("{path}: {action}: {source}")]
     Io {

@@ -51,8 +51,14 @@ pub(crate) fn index_prefix(prefix: &[u8], index: u16) -> Vec<u8> {
     [prefix, &[ENTRY], &index.to_be_bytes()].concat()
 }
 
-/// Bytes between the prefix and the tuple in an entry's key.
-pub(crate) const ENTRY_HEAD: usize = 3;
+/// Cuts an entry's key, without the partition's prefix, into the index number and the rest: the
+/// tuple, and the document id unless it is in the value. `None` for any other key.
+pub(crate) fn split_entry(key: &[u8]) -> Option<(u16, &[u8])> {
+    match key {
+        [ENTRY, high, low, body @ ..] => Some((u16::from_be_bytes([*high, *low]), body)),
+        _ => None,
+    }
+}
 
 /// One entry of a document. Ordered by index, then by tuple: the order of the store's keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,12 +1,16 @@
 //! A definition at work, and as it is stored in each partition.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::def::{CollectionDef, Direction, IndexDef};
 use crate::document::Document;
 use crate::encoding::{encode_value, tuple_len};
 use crate::error::Error;
-use crate::layout::{Entry, MAX_DOCUMENT_ENTRIES, MAX_DOCUMENT_ID_BYTES, MAX_KEY_BYTES};
+use crate::layout::{
+    Entry, MAX_DOCUMENT_ENTRIES, MAX_DOCUMENT_ID_BYTES, MAX_KEY_BYTES, UniqueValue,
+};
 use crate::value::Value;
 
 /// The newest schema format that this version writes and reads.
@@ -67,8 +71,9 @@ impl Schema {
         Some((self.def.indexes.get(at)?, self.directions.get(at)?))
     }
 
-    pub(crate) fn has_unique(&self) -> bool {
-        self.def.indexes.iter().any(|i| i.unique)
+    /// Whether entries of this index carry values that their keys do not determine.
+    pub(crate) fn covers(&self, number: u16) -> bool {
+        self.index(number).is_none_or(|(index, _)| !index.covering.is_empty())
     }
 
     /// The JSON stored in the partition of this number.
@@ -129,6 +134,26 @@ impl Schema {
             return Err(Error::TooManyEntries { got: all.len(), limit: MAX_DOCUMENT_ENTRIES });
         }
         Ok(all)
+    }
+
+    /// The stored value of an entry.
+    pub(crate) fn value<'v>(
+        &self,
+        entry: &Entry,
+        doc_id: &[u8],
+        covered: &'v [u8],
+    ) -> Cow<'v, [u8]> {
+        match self.index(entry.index) {
+            Some((index, _)) if index.unique => Cow::Owned(
+                if entry.claimed {
+                    UniqueValue::Claimed { doc_id, covered }
+                } else {
+                    UniqueValue::Exempt { covered }
+                }
+                .encode(),
+            ),
+            _ => Cow::Borrowed(covered),
+        }
     }
 
     /// Cuts what follows the index number in an entry's key into tuple and document id; the id is
