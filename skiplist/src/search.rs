@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use crate::height::MAX_HEIGHT;
 use crate::node::{Header, NodeRef};
+use crate::plant::planted;
 use crate::{Guard, List};
 
 /// For each level the last node whose key is below, and what its link held.
@@ -84,7 +85,7 @@ impl List {
                     break;
                 };
                 next = node.link(level).load();
-                if !next.marked {
+                if !next.marked || planted!(DescendFromMarked) {
                     place.pred = node;
                 }
             }
@@ -111,12 +112,15 @@ impl List {
         let mut pred = head;
         for level in (0..self.levels().max(height)).rev() {
             let mut link = pred.link(level).load();
-            if link.marked {
+            if link.marked && !planted!(MarkedPredecessor) {
                 return None;
             }
             // SAFETY: S1: `pred` was unmarked when the link was read, so the node was linked.
             while let Some(node) = unsafe { NodeRef::protect(link.ptr) } {
                 let next = node.link(level).load();
+                if planted!(EqualKept) && node.key() == key {
+                    break;
+                }
                 if next.marked {
                     if !pred.link(level).bypass(link.ptr, next.ptr) {
                         return None;
