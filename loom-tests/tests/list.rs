@@ -105,23 +105,20 @@ fn act(list: &List, sessions: Sessions, act: Act) -> usize {
     }
 }
 
-/// Runs the acts beside each other (the last one on the main thread), reclaims, audits; returns what
+/// Runs the acts beside each other, reclaims, audits; returns what
 /// the acts returned and the keys that are left.
 fn run(list: List, sessions: Sessions, acts: &[Act]) -> (Vec<usize>, Vec<u8>) {
     let list = Arc::new(list);
     let held = matches!(sessions, Sessions::Shared).then(|| list.barrier().pin());
-    let (last, others) = acts.split_last().expect("at least one act");
-    let threads: Vec<_> = others
+    let threads: Vec<_> = acts
         .iter()
         .map(|&other| {
             let list = Arc::clone(&list);
             thread::spawn(move || act(&list, sessions, other))
         })
         .collect();
-    let last = act(&list, sessions, *last);
-    let mut results: Vec<_> =
+    let results: Vec<_> =
         threads.into_iter().map(|thread| thread.join().expect("the thread ended well")).collect();
-    results.push(last);
     drop(held);
     list.barrier().flush();
     let stats = list.barrier().stats();
@@ -308,7 +305,7 @@ fn tower_linking_against_removal() {
 #[test]
 fn remove_over_a_preloaded_key_against_insert_of_the_same_key() {
     two(
-        Bound::None,
+        Bound::Preemptions(3),
         || list_of(&[B]),
         Sessions::Shared,
         [remove_b, insert_b],
@@ -322,7 +319,7 @@ fn remove_over_a_preloaded_key_against_insert_of_the_same_key() {
 #[test]
 fn remove_against_remove_of_one_record() {
     two(
-        Bound::None,
+        Bound::Preemptions(3),
         || list_of(&[A, B]),
         Sessions::Shared,
         [remove_b, remove_b],
@@ -335,7 +332,7 @@ fn remove_against_remove_of_one_record() {
 #[test]
 fn remove_against_remove_of_a_neighbour() {
     two(
-        Bound::None,
+        Bound::Preemptions(3),
         || list_of(&[A, B, C]),
         Sessions::Shared,
         [remove_a, remove_b],

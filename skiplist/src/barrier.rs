@@ -193,7 +193,9 @@ impl Barrier {
     /// Closes the current session where the ring has room, and reclaims what has terminated.
     pub fn flush(&self) {
         let session = self.open_session();
-        if planted!(RingOverrun) || session + 1 - self.terminated_session() < RING as u64 {
+        // a session number that is older than `terminated` fails in the exchange
+        let unfinished = (session + 1).saturating_sub(self.terminated_session());
+        if planted!(RingOverrun) || unfinished < RING as u64 {
             // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
             let _ = self.current.compare_exchange(
                 session,

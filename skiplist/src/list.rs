@@ -145,7 +145,7 @@ impl List {
     ) -> Result<Path<'g>, Record<'g>> {
         loop {
             let path = self.search(key, height, g);
-            match path.found(key) {
+            match path.found {
                 None => return Ok(path),
                 Some(node) if node.is_sealed() && !planted!(SealedFound) => self.take_out(node, g),
                 Some(node) => return Err(Record { node, list: self }),

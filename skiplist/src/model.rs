@@ -164,6 +164,8 @@ mutants! {
     MarkBottomFirst,
     /// A marked node of equal key is not unlinked by a search.
     EqualKept,
+    /// A path may hold a removed node of the key itself as successor.
+    StalePath,
     /// A search goes on from a predecessor that is marked.
     MarkedPredecessor,
     /// A reader descends from a node that it saw marked.
@@ -176,6 +178,8 @@ mutants! {
     LostLink,
     /// A new node is linked without publishing what is in it.
     PublishRelaxed,
+    /// A new node is linked without seeing what was unlinked in its place.
+    PublishNoAcquire,
     /// Links are read without seeing what is behind them.
     LoadRelaxed,
     /// Unlinking does not pass on what is behind the node.

@@ -107,11 +107,15 @@ impl Link {
     /// Links a new node in front of `from`. False when the link has changed or is marked.
     #[must_use]
     pub(crate) fn publish(&self, from: *mut Header, node: *mut Header) -> bool {
-        // ORDERING: Release; pairs with the Acquire in `load`. Publishes header, key, inline part
-        // and tower. Row L3.
-        self.0
-            .compare_exchange(from, node, ordering!(Release, PublishRelaxed), Ordering::Relaxed)
-            .is_ok()
+        let success = if planted!(PublishNoAcquire) {
+            Ordering::Release
+        } else {
+            // ORDERING: Release pairs with the Acquire in `load`: publishes header, key, inline part
+            // and tower. Acquire pairs with the Release in `bypass`: a node of the same key that came
+            // and went since the place was found is seen marked on all levels. Row L3.
+            ordering!(AcqRel, PublishRelaxed)
+        };
+        self.0.compare_exchange(from, node, success, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the marked node `from` out: its successor `to` takes its place.

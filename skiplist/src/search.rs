@@ -1,5 +1,6 @@
 //! Searches: one that only reads, one that unlinks marked nodes on its way.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ops::Bound;
 
 use crate::height::MAX_HEIGHT;
@@ -11,14 +12,8 @@ use crate::{Guard, List};
 pub(crate) struct Path<'g> {
     pub(crate) pred: [NodeRef<'g>; MAX_HEIGHT],
     pub(crate) succ: [*mut Header; MAX_HEIGHT],
-    first: Option<NodeRef<'g>>,
-}
-
-impl<'g> Path<'g> {
-    /// The node of exactly this key at level 0.
-    pub(crate) fn found(&self, key: &[u8]) -> Option<NodeRef<'g>> {
-        self.first.filter(|node| node.key() == key)
-    }
+    /// The node of the key itself at level 0. Without one no successor has the key (L5).
+    pub(crate) found: Option<NodeRef<'g>>,
 }
 
 /// Where a read-only search ended.
@@ -108,9 +103,11 @@ impl List {
     fn try_search<'g>(&'g self, key: &[u8], height: usize, _: &'g Guard<'_>) -> Option<Path<'g>> {
         let head = self.head();
         let null = std::ptr::null_mut();
-        let mut path = Path { pred: [head; MAX_HEIGHT], succ: [null; MAX_HEIGHT], first: None };
+        let mut path = Path { pred: [head; MAX_HEIGHT], succ: [null; MAX_HEIGHT], found: None };
+        let mut above = false;
         let mut pred = head;
         for level in (0..self.levels().max(height)).rev() {
+            above |= path.found.take().is_some();
             let mut link = pred.link(level).load();
             if link.marked && !planted!(MarkedPredecessor) {
                 return None;
@@ -118,27 +115,29 @@ impl List {
             // SAFETY: S1: `pred` was unmarked when the link was read, so the node was linked.
             while let Some(node) = unsafe { NodeRef::protect(link.ptr) } {
                 let next = node.link(level).load();
-                if planted!(EqualKept) && node.key() == key {
-                    break;
-                }
-                if next.marked {
+                if next.marked && !(planted!(EqualKept) && node.key() == key) {
                     if !pred.link(level).bypass(link.ptr, next.ptr) {
                         return None;
                     }
                     link.ptr = next.ptr;
                     continue;
                 }
-                if node.key() >= key {
-                    break;
+                match node.key().cmp(key) {
+                    Less => (pred, link) = (node, next),
+                    Equal => {
+                        path.found = Some(node);
+                        break;
+                    }
+                    Greater => break,
                 }
-                pred = node;
-                link = next;
             }
             path.pred[level] = pred;
             path.succ[level] = link.ptr;
         }
-        // SAFETY: S1: as in the loop.
-        path.first = unsafe { NodeRef::protect(path.succ[0]) };
+        if above && path.found.is_none() && !planted!(StalePath) {
+            // L5: the node of this key that was seen above has been removed meanwhile
+            return None;
+        }
         Some(path)
     }
 }
