@@ -321,6 +321,15 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The snapshots have different numbers: together they would show no one moment. Take them with
+    /// `snapshot_at` under one hold.
+    #[error("snapshots {first} and {other} do not show one moment")]
+    MixedSnapshots {
+        /// Number of the first snapshot.
+        first: u64,
+        /// A number that differs.
+        other: u64,
+    },
     /// Worker threads could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]
     Threads {

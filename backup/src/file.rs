@@ -6,8 +6,8 @@
 use crate::Error;
 use crate::block::FORMAT_VERSION;
 use crate::bytes::Fields;
-use crate::digest::Digest;
 use crate::error::{Part, Place};
+use whimbrel_mvcc::Digest;
 
 /// Bytes of the header.
 pub(crate) const HEADER_LEN: usize = 40;
@@ -148,13 +148,19 @@ impl Tally {
     /// Counts one entry; no value means a remove.
     #[inline]
     pub fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
-        self.raw_bytes += key.len() as u64;
+        self.add_counts(key, value);
         if let Some(value) = value {
-            self.raw_bytes += value.len() as u64;
-            self.entries += 1;
             self.digest.add(key, value);
-        } else {
-            self.removes += 1;
+        }
+    }
+
+    /// Counts one entry and leaves the digest alone.
+    #[inline]
+    pub(crate) fn add_counts(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.raw_bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+        match value {
+            Some(_) => self.entries += 1,
+            None => self.removes += 1,
         }
     }
 }

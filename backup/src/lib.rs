@@ -11,6 +11,7 @@
 //! | [`manifest`] | `MANIFEST.json`, written last: without it there is no backup |
 //! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
 //! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
+//! | [`export()`] | writes the visible entries of snapshots, in parallel, beside running writers |
 //! | [`verify()`], [`inspect()`] | reads every byte of a backup; reads only what describes it |
 //! | [`progress`] | threads, progress and cancellation of all long work |
 //!
@@ -52,8 +53,8 @@
 pub mod block;
 mod bytes;
 pub mod delta;
-mod digest;
 mod error;
+mod export;
 mod file;
 mod inspect;
 pub mod manifest;
@@ -66,9 +67,10 @@ pub mod storage;
 mod verify;
 mod writer;
 
-pub use digest::Digest;
 pub use error::{Error, KeyExcerpt, Part, Place};
+pub use export::{ExportOptions, ExportReport, ShardReport, export, export_to};
 pub use inspect::{FileInspection, Inspection, inspect};
 pub use open::Backup;
 pub use progress::{Cancel, Progress, Work};
 pub use verify::{VerifyReport, verify, verify_with};
+pub use whimbrel_mvcc::Digest;

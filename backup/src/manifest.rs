@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::block::FORMAT_VERSION;
-use crate::digest::Digest;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::{BackupId, FileKind, Tally};
 use crate::writer::FileSummary;
+use whimbrel_mvcc::Digest;
 
 /// Name of the manifest.
 pub const MANIFEST: &str = "MANIFEST.json";

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 
 /// A file being written.
-pub trait StorageFile: Write + Send {
+pub trait StorageFile: Write + Send + Sync {
     /// Makes everything written so far durable. After an error the file must be given up: the system
     /// may have dropped what it could not write.
     ///

@@ -100,5 +100,5 @@ fn verify_file<S: Source>(file: &FileReader<S>, work: &Work) -> Result<(), Error
         work.add(tally.entries - told.entries, tally.raw_bytes - told.raw_bytes);
         told = tally;
     }
-    file.check_end(&sequence)
+    file.check_end(sequence.last_key(), sequence.tally())
 }

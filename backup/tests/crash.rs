@@ -220,7 +220,7 @@ fn images(ops: &[Op]) -> Vec<Image> {
 
 /// True for a whole backup, false for none; anything between is a failed test.
 fn is_whole(image: &Image) -> bool {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::fast_dir();
     for (name, bytes) in image {
         fs::write(dir.path().join(name), bytes).unwrap();
     }

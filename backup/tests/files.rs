@@ -45,7 +45,7 @@ fn read_all<S: Source>(file: &FileReader<S>) -> Result<Entries, Error> {
             Ok::<(), Error>(())
         })?;
     }
-    file.check_end(&sequence)?;
+    file.check_end(sequence.last_key(), sequence.tally())?;
     Ok(all)
 }
 

@@ -1,0 +1,305 @@
+//! Writes what snapshots see, in parallel, beside running writers.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use whimbrel_mvcc::{KeyRange, Snapshot};
+
+use crate::Error;
+use crate::block::BlockOptions;
+use crate::file::BackupId;
+use crate::manifest::{FileRecord, Manifest, StoreRecord, check_store_name};
+use crate::progress::{Work, rate};
+use crate::publish::{BackupWriter, Sink};
+use crate::shard::ShardWriter;
+use crate::storage::{Directory, Storage};
+use whimbrel_mvcc::Digest;
+
+/// Entries between two looks at the cancel flag, and between two reports of progress.
+const STEP: u64 = 4096;
+
+/// Entries that are worth a shard of their own, unless the caller says how many shards.
+const ENTRIES_PER_SHARD: usize = 50_000;
+
+/// How [`export()`] works.
+///
+/// # Examples
+/// ```
+/// use whimbrel_backup::{ExportOptions, Work};
+/// let options = ExportOptions::default()
+///     .with_work(Work::default().with_threads(2))
+///     .with_user(serde_json::json!({ "resume": 17 }));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ExportOptions {
+    work: Work,
+    blocks: BlockOptions,
+    shards_per_store: Option<usize>,
+    user: serde_json::Value,
+}
+
+impl ExportOptions {
+    /// Threads, progress and cancellation; default [`Work::default`].
+    #[must_use]
+    pub fn with_work(mut self, work: Work) -> Self {
+        self.work = work;
+        self
+    }
+
+    /// How blocks are made; default [`BlockOptions::default`].
+    #[must_use]
+    pub fn with_blocks(mut self, blocks: BlockOptions) -> Self {
+        self.blocks = blocks;
+        self
+    }
+
+    /// Most shards of a store, at least 1; default one for every 50,000 entries, at most four a thread.
+    /// A restore works on as many shards at once as it has threads; each shard is a file.
+    #[must_use]
+    pub fn with_shards_per_store(mut self, shards: usize) -> Self {
+        self.shards_per_store = Some(shards.max(1));
+        self
+    }
+
+    /// What is kept in the manifest for the layer above, such as a schema and a resume token; default
+    /// null.
+    #[must_use]
+    pub fn with_user(mut self, user: serde_json::Value) -> Self {
+        self.user = user;
+        self
+    }
+
+    fn shards(&self, snapshot: &Snapshot) -> usize {
+        self.shards_per_store.unwrap_or_else(|| {
+            let wanted = snapshot.store().len_estimate() / ENTRIES_PER_SHARD;
+            wanted.clamp(1, 4 * self.work.threads())
+        })
+    }
+}
+
+/// What [`export()`] wrote.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// The snapshot number that the backup shows.
+    pub snapshot: u64,
+    /// Entries of all stores.
+    pub entries: u64,
+    /// Bytes of keys and values.
+    pub raw_bytes: u64,
+    /// Bytes of the shards.
+    pub stored_bytes: u64,
+    /// Wall time from the call to the durable manifest.
+    pub seconds: f64,
+    /// One for every shard, in the manifest's order.
+    pub shards: Vec<ShardReport>,
+}
+
+impl ExportReport {
+    /// Entries written a second.
+    #[must_use]
+    pub fn entries_per_second(&self) -> f64 {
+        rate(self.entries, self.seconds)
+    }
+
+    /// Bytes of keys and values written a second.
+    #[must_use]
+    pub fn raw_bytes_per_second(&self) -> f64 {
+        rate(self.raw_bytes, self.seconds)
+    }
+
+    /// How many bytes of keys and values a stored byte stands for; 0 when nothing was stored.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+    pub fn ratio(&self) -> f64 {
+        rate(self.raw_bytes, self.stored_bytes as f64)
+    }
+}
+
+/// One shard of an [`ExportReport`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ShardReport {
+    /// Name of the file.
+    pub file: String,
+    /// Name of the store.
+    pub store: String,
+    /// Entries in it.
+    pub entries: u64,
+    /// Bytes of keys and values.
+    pub raw_bytes: u64,
+    /// Bytes of the file.
+    pub stored_bytes: u64,
+    /// Time that one thread spent on it.
+    pub seconds: f64,
+}
+
+/// Writes a backup of everything that the snapshots see into the directory `dir`, which is created where
+/// it is missing and must be empty.
+///
+/// Writers may go on: what they write after the snapshot is not in the backup. The snapshots must have
+/// one number (take them with `snapshot_at` under one hold), so that the backup shows one moment.
+///
+/// # Complexity
+/// Linear in the entries, parallel over key ranges; memory for one block and one index a thread.
+///
+/// # Errors
+/// [`Error::AlreadyABackup`], [`Error::Unfinished`], [`Error::ForeignFile`] when the directory is not
+/// empty; [`Error::MixedSnapshots`], [`Error::StoreName`]; [`Error::Io`], such as a full disk;
+/// [`Error::Cancelled`]. After an error there is no backup, and the files it made are removed.
+///
+/// # Examples
+/// ```
+/// use whimbrel_backup::{ExportOptions, export, verify};
+/// use whimbrel_mvcc::{Clock, Store};
+///
+/// let store = Store::new(&Clock::new());
+/// store.put(b"whimbrel", b"1")?;
+/// let dir = tempfile::tempdir()?;
+/// let target = dir.path().join("monday");
+/// let snapshots = [("birds".to_string(), store.snapshot())];
+/// let report = export(&snapshots, &target, &ExportOptions::default())?;
+/// assert_eq!(report.entries, 1);
+/// assert_eq!(verify(&target)?.entries, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn export(
+    stores: &[(String, Snapshot)],
+    dir: &Path,
+    options: &ExportOptions,
+) -> Result<ExportReport, Error> {
+    check_stores(stores)?;
+    export_to(stores, &Directory::create(dir)?, options)
+}
+
+/// [`export()`] to anything that takes files.
+///
+/// # Errors
+/// As [`export()`].
+pub fn export_to(
+    stores: &[(String, Snapshot)],
+    storage: &dyn Storage,
+    options: &ExportOptions,
+) -> Result<ExportReport, Error> {
+    let started = Instant::now();
+    let snapshot = check_stores(stores)?;
+    let backup = BackupWriter::begin(storage, BackupId::generate())?;
+    let tasks = plan(stores, options);
+    let estimate: usize = stores.iter().map(|(_, shown)| shown.store().len_estimate()).sum();
+    tracing::debug!(stores = stores.len(), ranges = tasks.len(), snapshot, "export begins");
+    options.work.begin(estimate as u64);
+    let written = options.work.for_each(&tasks, |work, task| {
+        let begun = Instant::now();
+        let record = write_shard(&backup, task, options.blocks, work)?;
+        Ok::<_, Error>(record.map(|record| (task.store, record, begun.elapsed().as_secs_f64())))
+    })?;
+    let mut manifest = Manifest::new(backup.id(), now_unix_ms(), snapshot);
+    manifest.stores = stores.iter().map(|(name, _)| empty_store(name)).collect();
+    manifest.user = options.user.clone();
+    let mut shards = Vec::with_capacity(written.len());
+    for (store, record, seconds) in written.into_iter().flatten() {
+        let store = &mut manifest.stores[store as usize];
+        shards.push(ShardReport {
+            file: record.file.clone(),
+            store: store.name.clone(),
+            entries: record.entries,
+            raw_bytes: record.raw_bytes,
+            stored_bytes: record.bytes,
+            seconds,
+        });
+        let mut digest: Digest = store.digest();
+        digest.merge(&record.tally().digest);
+        (store.entries, store.digest) = (digest.count, digest.sum);
+        store.shards.push(record);
+    }
+    backup.publish(&manifest)?;
+    let report = ExportReport {
+        snapshot,
+        entries: manifest.entries(),
+        raw_bytes: shards.iter().map(|shard| shard.raw_bytes).sum(),
+        stored_bytes: shards.iter().map(|shard| shard.stored_bytes).sum(),
+        seconds: started.elapsed().as_secs_f64(),
+        shards,
+    };
+    tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
+    Ok(report)
+}
+
+/// One key range of one store.
+struct Task<'s> {
+    store: u32,
+    number: u32,
+    snapshot: &'s Snapshot,
+    range: KeyRange,
+}
+
+fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
+    let numbered = (0_u32..).zip(stores);
+    let ranges = numbered.flat_map(|(store, (_, snapshot))| {
+        let ranges = snapshot.split(options.shards(snapshot));
+        ranges.into_iter().map(move |range| (store, snapshot, range))
+    });
+    let numbered = (0_u32..).zip(ranges);
+    numbered
+        .map(|(number, (store, snapshot, range))| Task { store, number, snapshot, range })
+        .collect()
+}
+
+/// Writes one range; no file where the snapshot sees nothing in it.
+fn write_shard(
+    backup: &BackupWriter<'_>,
+    task: &Task<'_>,
+    blocks: BlockOptions,
+    work: &Work,
+) -> Result<Option<FileRecord>, Error> {
+    let mut cursor = task.snapshot.range(task.range.clone());
+    let mut writer: Option<ShardWriter<Sink>> = None;
+    let (mut entries, mut bytes) = (0, 0);
+    while let Some((key, value)) = cursor.next_entry() {
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(backup.shard(task.store, task.number, blocks)?),
+        };
+        writer.push(key, value)?;
+        entries += 1;
+        bytes += (key.len() + value.len()) as u64;
+        if entries == STEP {
+            if work.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            work.add(entries, bytes);
+            (entries, bytes) = (0, 0);
+        }
+    }
+    work.add(entries, bytes);
+    writer.map(|writer| backup.finish_shard(writer)).transpose()
+}
+
+/// Names must be usable and different, numbers must be the same. Answers the number.
+fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
+    let mut names = HashSet::new();
+    let first = stores.first().map_or(0, |(_, snapshot)| snapshot.number());
+    for (name, snapshot) in stores {
+        check_store_name(name)?;
+        if !names.insert(name) {
+            let (name, why) = (name.clone(), "another store has this name");
+            return Err(Error::StoreName { name, why });
+        }
+        if snapshot.number() != first {
+            return Err(Error::MixedSnapshots { first, other: snapshot.number() });
+        }
+    }
+    Ok(first)
+}
+
+fn empty_store(name: &str) -> StoreRecord {
+    let (name, shards, deltas) = (name.to_owned(), Vec::new(), Vec::new());
+    StoreRecord { name, entries: 0, digest: 0, shards, deltas }
+}
+
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
