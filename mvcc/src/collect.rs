@@ -10,8 +10,8 @@
 //! few entries. Closing a snapshot does no work here; the next writer or [`Store::collect`] finds that
 //! registrations have closed.
 //!
-//! Entries are judged newest first, as they come out of the inbox, so the walk from a head to the
-//! version to unlink is short.
+//! Who unlinks a version sweeps its whole chain, so a long chain is walked once, not once for each of its
+//! versions; the entries of the others are merely disposed of when their turn comes.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -238,19 +238,47 @@ impl Collector {
     }
 
     fn process(&mut self, access: Access<'_>, mut entry: Dead, report: &mut CollectReport) {
-        match self.judge(access, &mut entry) {
-            Verdict::Unlink => {
-                unlink(access, &entry);
-                access.store.collection.waiting.sub(1);
-                report.unlinked += 1;
+        let version = entry.version(access.guard);
+        if !version.is_unlinked() {
+            match self.judge(access, &mut entry) {
+                Verdict::Unlink => report.unlinked += self.sweep(access, &entry),
+                Verdict::Seal if seal(access, &entry) => report.sealed += 1,
+                Verdict::Seal | Verdict::Later => return self.queue.push_back(entry),
+                Verdict::File(number) => return self.filed.entry(number).or_default().push(entry),
             }
-            Verdict::Seal if seal(access, &entry) => {
-                access.store.collection.waiting.sub(1);
-                report.sealed += 1;
-            }
-            Verdict::Seal | Verdict::Later => self.queue.push_back(entry),
-            Verdict::File(number) => self.filed.entry(number).or_default().push(entry),
         }
+        access.store.collection.waiting.sub(1);
+        // SAFETY: out of its chain (swept, or its record is sealed), and its entry ends here: once.
+        unsafe { version.retire(access.guard) };
+    }
+
+    /// Takes the entry's version out of its chain, and with it every other that nobody sees and that is
+    /// not inline (invariant E2). Returns how many.
+    fn sweep(&self, access: Access<'_>, entry: &Dead) -> usize {
+        let record = entry.record(&access.store.list, access.guard);
+        let mut newer = Access::head(record).expect("not sealed (invariant E2)");
+        let mut unlinked = 0;
+        while let Some(version) = newer.older() {
+            let wanted = version.word() == entry.version_word();
+            if wanted || (!version.is_inline() && self.is_garbage(version, newer)) {
+                newer.unlink_below(version);
+                access.store.count_unlinked(version);
+                unlinked += 1;
+            } else {
+                newer = version;
+            }
+        }
+        unlinked
+    }
+
+    /// STAMPS rule 9, for a version and the one directly above it.
+    fn is_garbage(&self, version: VersionRef<'_>, newer: VersionRef<'_>) -> bool {
+        let (Some(born), Some(dead)) = (version.settled_number(), newer.settled_number()) else {
+            return false;
+        };
+        dead <= self.view.clock
+            && !self.view.may_come_below(dead)
+            && self.view.newest_seeing(born, dead).is_none()
     }
 
     fn judge(&mut self, access: Access<'_>, entry: &mut Dead) -> Verdict {
@@ -301,24 +329,6 @@ fn number_above(record: Record<'_>, entry: &Dead) -> Option<u64> {
     above.settled_number()
 }
 
-/// Takes a superseded version out of its chain. Under the collector's lock.
-fn unlink(access: Access<'_>, entry: &Dead) {
-    let record = entry.record(&access.store.list, access.guard);
-    let version = entry.version(access.guard);
-    let mut above = Access::head(record);
-    while let Some(newer) = above {
-        if newer.older_word() == entry.version_word() {
-            newer.set_older(version.older_word());
-            access.store.count_unlinked(version);
-            // SAFETY: unlinked just now, by the entry's holder, under the collector's lock: once.
-            unsafe { version.retire(access.guard) };
-            return;
-        }
-        above = newer.older();
-    }
-    debug_assert!(false, "an entry's version is in its chain (invariant E1)");
-}
-
 /// Ends the key of a tombstone that hides nothing. False: somebody has written the key.
 fn seal(access: Access<'_>, entry: &Dead) -> bool {
     let record = entry.record(&access.store.list, access.guard);
@@ -339,7 +349,5 @@ fn seal(access: Access<'_>, entry: &Dead) -> bool {
     }
     access.store.count_unlinked(version);
     access.store.list.unlink_sealed(record, access.guard);
-    // SAFETY: the cell does not lead to it any more; by the entry's holder, under the lock: once.
-    unsafe { version.retire(access.guard) };
     true
 }

@@ -2,10 +2,15 @@
 //!
 //! Every superseded value and every tombstone has exactly one entry: made by who installed the
 //! superseding version, or the tombstone, once that was settled. (A superseded tombstone has one
-//! already.) Only the entry's holder unlinks its version or seals its record.
+//! already.) A version is retired only when its entry is disposed of.
 //!
-//! Invariant E1: while an entry exists, its version is in its record's chain and its record is not
-//! sealed; so both may be used by whoever holds the entry, inside a session.
+//! Invariants.
+//!
+//! - E1. While an entry exists, its version was not retired.
+//! - E2. While an entry exists and its version is not unlinked, its record is not sealed, because a
+//!   record is sealed only when its tombstone is alone in the chain, by the holder of that one's entry.
+//!   An inline version is unlinked only when its own entry is disposed of, so its memory, the record's,
+//!   is there for as long as the entry is.
 
 use std::ptr::NonNull;
 
@@ -37,14 +42,15 @@ impl Dead {
         Self { record: record.as_raw(), version: version.word(), born, dead }
     }
 
+    /// The record, for an entry whose version is not unlinked.
     pub(crate) fn record<'g>(&self, list: &'g List, guard: &'g Guard<'_>) -> Record<'g> {
-        // SAFETY: invariant E1: it was not sealed when this session was entered, because this entry
-        // existed then.
+        // SAFETY: invariant E2: the record was not sealed when this session was entered, because this
+        // entry existed then and its version is in the chain even now.
         unsafe { list.record_from_raw(self.record, guard) }
     }
 
     pub(crate) fn version<'g>(&self, _: &'g Guard<'_>) -> VersionRef<'g> {
-        // SAFETY: invariant E1: in its chain, so not retired before this session was entered.
+        // SAFETY: invariant E1: the version was not retired before this session was entered.
         unsafe { VersionRef::from_word(self.version) }.expect("an entry has a version")
     }
 

@@ -10,8 +10,9 @@
 //!   read for as long as the guard lives.
 //! - V2. Header length, flags and value bytes are written before the version is published, and never
 //!   change. Only `stamp` and `older` do, both atomic.
-//! - V3. Only the collector, under its lock, unlinks a version; whoever unlinked it retires it, once.
-//!   An unlinked version keeps its `older` word.
+//! - V3. Only the collector, under its lock, unlinks a version, and notes that in the lowest bit of its
+//!   `older` word, which otherwise stays as it was. The version is retired, once, when the collector
+//!   disposes of its entry of the dead list; so while there is an entry, the version may be read.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -31,6 +32,9 @@ pub const MAX_VALUE_LEN: usize = 512 << 20;
 /// lives, so it must be small.
 pub(crate) const INLINE_MAX: usize = 256;
 
+/// Bit of `older`: the version is out of its chain.
+const UNLINKED: u64 = 1;
+
 const TOMBSTONE: u32 = 1;
 const INLINE: u32 = 2;
 
@@ -38,7 +42,7 @@ const INLINE: u32 = 2;
 #[repr(C)]
 pub(crate) struct Version {
     stamp: StampWord,
-    /// Address of the version below, or 0. Written by the collector only, once published.
+    /// Address of the version below, or 0, and [`UNLINKED`]. Once published, the collector writes it.
     older: AtomicU64,
     len: u32,
     flags: u32,
@@ -267,8 +271,13 @@ impl<'g> VersionRef<'g> {
         }
     }
 
+    /// Address of the version below, or 0.
     pub(crate) fn older_word(self) -> u64 {
-        // ORDERING: Acquire; pairs with the Release in `set_older` and with the installing exchange:
+        self.load_older() & !UNLINKED
+    }
+
+    fn load_older(self) -> u64 {
+        // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing exchange:
         // the version below is seen whole. Row V7.
         self.header().older.load(Ordering::Acquire)
     }
@@ -278,11 +287,21 @@ impl<'g> VersionRef<'g> {
         unsafe { Self::from_word(self.older_word()) }
     }
 
-    /// Takes the version below out of the chain. For the collector, under its lock.
-    pub(crate) fn set_older(self, older: u64) {
-        // ORDERING: Release; pairs with the Acquire in `older_word`. The version it leads to was
+    /// Takes `below`, the version directly below, out of the chain. For the collector, under its lock.
+    pub(crate) fn unlink_below(self, below: VersionRef<'g>) {
+        debug_assert_eq!(self.load_older(), below.word(), "only a version in the chain, and below");
+        let rest = below.load_older();
+        // ORDERING: Release; pairs with the Acquire in `load_older`. The version it leads to was
         // published to this thread; hands that on. Row V7.
-        self.header().older.store(older, Ordering::Release);
+        self.header().older.store(rest, Ordering::Release);
+        // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of the
+        // word need the version it leads to, as above. Row V7.
+        below.header().older.fetch_or(UNLINKED, Ordering::Release);
+    }
+
+    /// Whether it was taken out of its chain. For the collector, under its lock.
+    pub(crate) fn is_unlinked(self) -> bool {
+        self.load_older() & UNLINKED != 0
     }
 
     /// The value; none for a tombstone.
@@ -303,7 +322,7 @@ impl<'g> VersionRef<'g> {
         self.header().flags & TOMBSTONE != 0
     }
 
-    fn is_inline(self) -> bool {
+    pub(crate) fn is_inline(self) -> bool {
         self.header().flags & INLINE != 0
     }
 
@@ -316,12 +335,12 @@ impl<'g> VersionRef<'g> {
     ///
     /// # Safety
     ///
-    /// The caller unlinked it, and retires it only once (invariant V3).
+    /// It is out of its chain, and the caller retires it only once (invariant V3).
     pub(crate) unsafe fn retire(self, guard: &Guard<'_>) {
         if self.is_inline() {
             return;
         }
-        // SAFETY: unlinked: a later session cannot reach it; the caller says only once.
+        // SAFETY: out of its chain, so a later session cannot reach it; the caller says only once.
         unsafe { guard.retire(self.version.as_ptr().cast(), self.bytes(), reclaim) };
     }
 
