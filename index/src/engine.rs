@@ -19,7 +19,8 @@ pub(crate) type Collections = BTreeMap<String, Collection>;
 
 /// An embedded index engine: collections that share one clock, so that one snapshot covers all.
 ///
-/// `Send`, `Sync`, and cheap to clone: clones are the same engine. Everything is in memory.
+/// `Send`, `Sync`, and cheap to clone: clones are the same engine. Everything is in memory;
+/// see [`checkpoint`](Self::checkpoint) and [`backup`](Self::backup) for what outlives the process.
 ///
 /// # Examples
 /// ```

@@ -150,6 +150,30 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A backup or checkpoint could not be written; there is none in the directory.
+    #[error("backup into {}: {source}", dir.display())]
+    Backup {
+        /// The directory.
+        dir: PathBuf,
+        /// What went wrong, and what to do about it.
+        source: Box<whimbrel_backup::Error>,
+    },
+    /// A backup or checkpoint could not be restored; nothing of it is served.
+    #[error("restoring {}: {source}", dir.display())]
+    Restore {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong, with file and block where it is damage.
+        source: Box<whimbrel_recovery::Error>,
+    },
+    /// A resume token is longer than a checkpoint keeps: keep it elsewhere, and its name here.
+    #[error("a resume token of {got} bytes; {limit} are possible")]
+    ResumeTokenTooLong {
+        /// Bytes of the token.
+        got: usize,
+        /// The longest possible.
+        limit: usize,
+    },
     /// No complete checkpoint in this directory: none was finished, or it is not the right one.
     #[error("{dir}: no complete checkpoint here")]
     NoCheckpoint {
@@ -181,13 +205,24 @@ impl Error {
     /// Whether stored data is damaged or not this program's.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::BadSchema { .. })
+        match self {
+            Self::Corrupt { .. } | Self::BadSchema { .. } => true,
+            Self::Backup { source, .. } => source.is_corruption(),
+            Self::Restore { source, .. } => source.is_corruption(),
+            _ => false,
+        }
     }
 
     /// Whether the same call may succeed later without any change to it.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::DuplicateKey { .. } | Self::CheckpointBusy { .. })
+        match self {
+            Self::DuplicateKey { .. } | Self::CheckpointBusy { .. } => true,
+            Self::Store(source) => source.is_retryable(),
+            Self::Backup { source, .. } => source.is_retryable(),
+            Self::Restore { source, .. } => source.is_retryable(),
+            _ => false,
+        }
     }
 }
 

@@ -66,6 +66,15 @@
 //! and [`PartitionView::open`] searches it at once. The price: a query reads all partitions and
 //! merges them, and a unique index needs a collection of one.
 //!
+//! # What outlives the process
+//!
+//! Between checkpoints nothing does: an update is as durable as the process. Feed the engine from
+//! a log, write a [`checkpoint`](Engine::checkpoint) with the log's position now and then, beside
+//! the writers, and after a restart [`Engine::open`] gives back the engine of the newest complete
+//! one and the position to go on from. A [`backup`](EngineSnapshot::backup) writes a snapshot,
+//! also one held since long ago, to a directory of its own; [`Engine::restore`] makes an engine
+//! of it. Both are compressed and checksummed, and verified whole before anything is served.
+//!
 //! # Limits
 //!
 //! [`MAX_DOCUMENT_ENTRIES`] entries per document, [`MAX_KEY_BYTES`] per key,
@@ -74,8 +83,10 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bulk;
 mod check;
+mod checkpoint;
 mod collection;
 mod def;
 mod document;
@@ -94,8 +105,10 @@ mod unique;
 mod value;
 mod view;
 
+pub use backup::Restored;
 pub use bulk::LoadReport;
 pub use check::CheckReport;
+pub use checkpoint::{CheckpointReport, MAX_RESUME_TOKEN_BYTES};
 pub use collection::Collection;
 pub use def::{
     CollectionDef, Direction, FieldDef, IndexDef, MAX_FIELDS, MAX_INDEXES, MAX_NAME_BYTES,
@@ -111,5 +124,7 @@ pub use rows::{Row, Rows};
 pub use snapshot::EngineSnapshot;
 pub use value::{Kind, Value};
 pub use view::{CollectionView, DocumentKey, PartitionView};
+pub use whimbrel_backup::{Cancel, ExportOptions, ExportReport, Progress, Work};
 /// The versioned store underneath: for what keeps a [`Partition`] in a store of its own.
 pub use whimbrel_mvcc as mvcc;
+pub use whimbrel_recovery::{RestoreOptions, RestoreReport};

@@ -80,11 +80,16 @@ impl Partition {
     /// # Errors
     /// [`Error::NoPartition`], [`Error::BadSchema`].
     pub fn open(store: &Store, prefix: &[u8]) -> Result<Self, Error> {
+        let place = format!("the partition under the key prefix {}", error::id(prefix));
+        Self::open_at(store, prefix, &place)
+    }
+
+    /// [`open`](Self::open) for a store that errors should name.
+    pub(crate) fn open_at(store: &Store, prefix: &[u8], place: &str) -> Result<Self, Error> {
         let json = store
             .get(&schema_key(prefix))
             .ok_or_else(|| Error::NoPartition { prefix: prefix.to_vec() })?;
-        let place = format!("the partition under the key prefix {}", error::id(prefix));
-        let (schema, number) = Schema::from_json(&json, &place)?;
+        let (schema, number) = Schema::from_json(&json, place)?;
         Ok(Self { store: store.clone(), prefix: prefix.into(), schema: schema.into(), number })
     }
 
@@ -116,6 +121,10 @@ impl Partition {
     pub fn view(&self, snapshot: Snapshot) -> PartitionView {
         let (prefix, schema) = (Arc::clone(&self.prefix), Arc::clone(&self.schema));
         PartitionView::from_parts(snapshot, prefix, schema, self.number)
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
     }
 
     /// Replaces all entries of a document by those of `doc`, atomically; see

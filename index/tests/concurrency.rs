@@ -84,6 +84,15 @@ fn write(collection: &Collection, next: &AtomicU64, stop: &AtomicBool, thread: u
     writes
 }
 
+/// Stops the writers however the checker ends, so that its panic is seen and not waited on.
+struct StopOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn run(partitions: u16) {
     let engine = Engine::new();
     let collection = engine.create_collection(definition(partitions)).unwrap();
@@ -95,6 +104,7 @@ fn run(partitions: u16) {
                 scope.spawn(move || write(collection, next, stop, t))
             })
             .collect();
+        let stop = StopOnDrop(&stop);
         let started = Instant::now();
         let mut snapshots = 0u64;
         let mut held = None;
@@ -110,7 +120,7 @@ fn run(partitions: u16) {
             held = Some((snapshot, seen, digest));
             snapshots += 1;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
         let writes: u64 = writers.into_iter().map(|w| w.join().unwrap()).sum();
         (writes, snapshots)
     });

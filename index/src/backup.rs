@@ -1,0 +1,197 @@
+//! Backups of an engine: one snapshot written to a directory, and an engine made from it.
+//!
+//! Each partition is a store of the backup, named `collection/number`. Its schema travels with it,
+//! so that nothing else has to be kept in step; the manifest's `user` value only says that this is
+//! an engine's backup, and carries the resume token of a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use whimbrel_backup::{ExportOptions, ExportReport, export};
+use whimbrel_mvcc::{Clock, Store};
+use whimbrel_recovery::{RestoreOptions, RestoreReport, restore};
+
+use crate::collection::Collection;
+use crate::engine::{Collections, Engine};
+use crate::error::Error;
+use crate::partition::Partition;
+use crate::snapshot::{EngineSnapshot, store_name};
+
+/// Version of [`EngineState`].
+const FORMAT: u32 = 1;
+
+/// What an engine keeps in the manifest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EngineState {
+    /// Version of this value.
+    whimbrel_engine: u32,
+    /// The resume token in hexadecimal; only checkpoints have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resume_token: Option<String>,
+}
+
+/// An engine that came back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The engine, complete.
+    pub engine: Engine,
+    /// The resume token of the checkpoint; empty for a backup.
+    pub resume_token: Vec<u8>,
+    /// What was done, and how fast.
+    pub report: RestoreReport,
+}
+
+impl EngineSnapshot {
+    /// Writes everything this snapshot shows into the directory `dir`, which must be empty or
+    /// missing. Writers go on meanwhile; what they write is not in it. The directory holds a whole
+    /// backup when this returns, and none before.
+    ///
+    /// # Complexity
+    /// O(n), parallel over key ranges.
+    ///
+    /// # Errors
+    /// [`Error::Backup`]: the directory is not empty, the disk is full, the caller cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// use whimbrel::{CollectionDef, Document, Engine, ExportOptions, IndexDef, RestoreOptions};
+    /// let engine = Engine::new();
+    /// let def = CollectionDef::new("users").index(IndexDef::new("by_age").asc("age"));
+    /// engine.create_collection(def)?.update("ann", &Document::new().set("age", 41))?;
+    ///
+    /// let dir = tempfile::tempdir().expect("a temporary directory");
+    /// let (monday, snapshot) = (dir.path().join("monday"), engine.snapshot());
+    /// snapshot.backup(&monday, &ExportOptions::default())?;
+    ///
+    /// let restored = Engine::restore(&monday, &RestoreOptions::default())?;
+    /// assert_eq!(restored.engine.snapshot().digest(), snapshot.digest());
+    /// assert_eq!(restored.engine.collection("users")?.query("by_age")?.count()?, 1);
+    /// # Ok::<(), whimbrel::Error>(())
+    /// ```
+    pub fn backup(
+        &self,
+        dir: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, Error> {
+        self.export(dir.as_ref(), options, None)
+    }
+
+    pub(crate) fn export(
+        &self,
+        dir: &Path,
+        options: &ExportOptions,
+        resume_token: Option<&[u8]>,
+    ) -> Result<ExportReport, Error> {
+        let failed = |e| Error::Backup { dir: dir.to_owned(), source: Box::new(e) };
+        let state = EngineState { whimbrel_engine: FORMAT, resume_token: resume_token.map(to_hex) };
+        let user = serde_json::to_value(state).expect("a number and a string always serialise");
+        export(&self.stores(), dir, &options.clone().with_user(user)).map_err(failed)
+    }
+}
+
+impl Engine {
+    /// Backs up a snapshot taken now; see [`EngineSnapshot::backup`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backup(
+        &self,
+        dir: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, Error> {
+        self.snapshot().backup(dir, options)
+    }
+
+    /// Makes an engine from a backup, in linear time: the files are mapped, decoded and rebuilt in
+    /// parallel. Everything is verified before anything can be seen. The options' key prefixes
+    /// have no place here: an engine's partitions have stores of their own.
+    ///
+    /// # Complexity
+    /// O(bytes of the backup).
+    ///
+    /// # Errors
+    /// [`Error::Restore`] naming file, block and cause for a missing or damaged backup;
+    /// [`Error::BadSchema`], [`Error::BadPartitions`] when it is not an engine's, or incomplete.
+    pub fn restore(dir: impl AsRef<Path>, options: &RestoreOptions) -> Result<Restored, Error> {
+        let dir = dir.as_ref();
+        let clock = Clock::new();
+        let restored = restore(dir, &clock, options)
+            .map_err(|e| Error::Restore { dir: dir.to_owned(), source: Box::new(e) })?;
+        let bad = |reason| Error::BadSchema { place: dir.display().to_string(), reason };
+        let state: EngineState = serde_json::from_value(restored.manifest.user.clone())
+            .map_err(|e| bad(format!("not a backup of an engine: {e}")))?;
+        if state.whimbrel_engine != FORMAT {
+            let found = state.whimbrel_engine;
+            return Err(bad(format!("format {found}; this version reads format {FORMAT}")));
+        }
+        let resume_token = match &state.resume_token {
+            Some(hex) => from_hex(hex).ok_or_else(|| bad("a broken resume token".to_owned()))?,
+            None => Vec::new(),
+        };
+        let collections = assemble(&clock, restored.stores)?;
+        let engine = Self::from_parts(clock, collections);
+        Ok(Restored { engine, resume_token, report: restored.report })
+    }
+}
+
+/// Puts collections together from their partitions' stores, by the schemas in them.
+fn assemble(clock: &Clock, stores: Vec<(String, Store)>) -> Result<Collections, Error> {
+    let mut found: BTreeMap<String, Vec<Partition>> = BTreeMap::new();
+    for (name, store) in stores {
+        let partition = Partition::open_at(&store, &[], &format!("store {name:?}"))?;
+        let collection = partition.def().name().to_owned();
+        if name != store_name(&collection, partition.number()) {
+            let number = partition.number();
+            return Err(Error::BadSchema {
+                place: format!("store {name:?}"),
+                reason: format!("is of collection {collection:?}, partition {number}"),
+            });
+        }
+        found.entry(collection).or_default().push(partition);
+    }
+    let collections = found.into_iter().map(|(name, mut partitions)| {
+        partitions.sort_by_key(Partition::number);
+        let schema = Arc::clone(partitions[0].schema());
+        let numbers = partitions.iter().map(Partition::number);
+        if !numbers.eq(0..schema.def().partition_count()) {
+            let (found, of) = (partitions.len(), schema.def().partition_count());
+            let reason = format!("collection {name:?} has {found} of its {of} partitions");
+            return Err(Error::BadPartitions { reason });
+        }
+        if let Some(other) = partitions.iter().find(|p| *p.schema() != schema) {
+            let number = other.number();
+            let reason =
+                format!("partitions 0 and {number} of collection {name:?} differ in definition");
+            return Err(Error::BadPartitions { reason });
+        }
+        Ok((name, Collection::from_parts(clock.clone(), schema, partitions)))
+    });
+    collections.collect()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let pairs = hex.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_inverts() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_hex(&to_hex(&all)), Some(all));
+        assert_eq!(from_hex(""), Some(Vec::new()));
+        assert_eq!((from_hex("abc"), from_hex("zz")), (None, None));
+    }
+}
