@@ -31,6 +31,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See everything at work: indexes, snapshots, backup, restore, a slot moved under load
+    Tour(crate::tour::TourArgs),
     /// Serve slots to Redis Cluster clients
     Serve(command::serve::ServeArgs),
     /// Read every byte of a backup and check it
@@ -48,6 +50,7 @@ pub fn run() -> ExitCode {
     let filter = EnvFilter::try_from_env("WHIMBREL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match cli.command {
+        Command::Tour(args) => return crate::tour::run(args),
         Command::Serve(args) => command::serve::run(args),
         Command::Verify(args) => command::verify::run(args),
         Command::Inspect(args) => command::inspect::run(args),

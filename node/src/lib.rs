@@ -28,6 +28,7 @@ pub mod interrupt;
 pub mod progress;
 pub mod resp;
 pub mod server;
+pub mod tour;
 
 pub use cli::run;
 pub use error::{Error, exit_code};

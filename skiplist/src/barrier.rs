@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use crossbeam_utils::CachePadded;
 
 use crate::bag::{Bag, Item};
-use crate::plant::{ordering, planted};
 use crate::sync::Counter;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -17,9 +16,6 @@ const FLUSH_ITEMS: u64 = 64;
 
 /// Retired bytes per stripe after which the current session is closed.
 const FLUSH_BYTES: u64 = 1 << 20;
-
-/// Session of guards that only models have; see `model::resident`.
-const UNCOUNTED: u64 = u64::MAX;
 
 /// Bit of `terminated`: a thread is taking the bags of that session.
 const CLAIMED: u64 = 1;
@@ -85,14 +81,14 @@ impl Stripe {
     fn depart(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `is_empty`: what the access did happens
         // before its session terminates. Row B1.
-        let before = self.count[slot(session)].fetch_sub(1, ordering!(Release, DepartRelaxed));
+        let before = self.count[slot(session)].fetch_sub(1, Ordering::Release);
         debug_assert!(before > 0, "left a session that nobody had entered");
     }
 
     /// Whether no access is counted in the session.
     fn is_empty(&self, session: u64) -> bool {
         // ORDERING: Acquire; pairs with the Release in `depart`. Row B1.
-        self.count[slot(session)].load(ordering!(Acquire, CountRelaxed)) == 0
+        self.count[slot(session)].load(Ordering::Acquire) == 0
     }
 
     /// Notes a retired item; true when it is time for a flush.
@@ -148,16 +144,10 @@ impl Barrier {
         loop {
             let session = self.open_session();
             self.stripes[stripe].arrive(session);
-            if !planted!(EnterNoFence) {
-                // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
-                fence(Ordering::SeqCst);
-            }
-            if planted!(EnterUnverified) || self.open_session() == session {
+            // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
+            fence(Ordering::SeqCst);
+            if self.open_session() == session {
                 return Guard { barrier: self, stripe, session, not_send: PhantomData };
-            }
-            if planted!(LateEntererSilent) {
-                self.stripes[stripe].depart(session);
-                continue;
             }
             self.leave(stripe, session);
         }
@@ -166,11 +156,9 @@ impl Barrier {
     /// Names the sessions that are open now, for [`Barrier::poll`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        if !planted!(TicketNoFence) {
-            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
-            // sees everything that was written before the ticket was taken. Row B4.
-            fence(Ordering::SeqCst);
-        }
+        // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session sees
+        // everything that was written before the ticket was taken. Row B4.
+        fence(Ordering::SeqCst);
         Ticket(self.open_session())
     }
 
@@ -193,9 +181,7 @@ impl Barrier {
     /// Closes the current session where the ring has room, and reclaims what has terminated.
     pub fn flush(&self) {
         let session = self.open_session();
-        // a session number that is older than `terminated` fails in the exchange
-        let unfinished = (session + 1).saturating_sub(self.terminated_session());
-        if planted!(RingOverrun) || unfinished < RING as u64 {
+        if session + 1 - self.terminated_session() < RING as u64 {
             // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
             let _ = self.current.compare_exchange(
                 session,
@@ -241,12 +227,10 @@ impl Barrier {
 
     fn leave(&self, stripe: usize, session: u64) {
         self.stripes[stripe].depart(session);
-        if !planted!(LeaveNoFence) {
-            // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread
-            // sees that its session is closed, or who closes it sees that it left. Row B2.
-            fence(Ordering::SeqCst);
-        }
-        if !planted!(LeaveNoLook) && self.open_session() > session {
+        // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread sees
+        // that its session is closed, or who closes it sees that it left. Row B2.
+        fence(Ordering::SeqCst);
+        if self.open_session() > session {
             self.try_terminate();
         }
     }
@@ -254,38 +238,24 @@ impl Barrier {
     /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
     fn try_terminate(&self) {
         loop {
-            if !planted!(SecondLookNoFence) {
-                // ORDERING: SeqCst fence; the second look: what others wrote before they met our
-                // claim and went away is seen from here on. Row B2.
-                fence(Ordering::SeqCst);
-            }
+            // ORDERING: SeqCst fence; the second look: what others wrote before they met our claim
+            // and went away is seen from here on. Row B2.
+            fence(Ordering::SeqCst);
             let word = self.load_terminated();
             let session = word >> 1;
             if word & CLAIMED != 0 || session >= self.open_session() {
                 return;
             }
-            if !planted!(CountsNoFence) {
-                // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
-                // session open is in the counts read next. Row B2.
-                fence(Ordering::SeqCst);
-            }
-            if !self.nobody_inside(session) {
+            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
+            // session open is in the counts read next. Row B2.
+            fence(Ordering::SeqCst);
+            if !self.stripes.iter().all(|stripe| stripe.is_empty(session)) {
                 return;
             }
             if self.claim(session) {
                 self.terminate(session);
             }
-            if planted!(NoSecondLook) {
-                return;
-            }
         }
-    }
-
-    /// Whether no access is inside a closed session. Once true it stays true.
-    fn nobody_inside(&self, session: u64) -> bool {
-        let counted = if planted!(OneStripeCounted) { 1 } else { self.stripes.len() };
-        planted!(CountsIgnored)
-            || self.stripes[..counted].iter().all(|stripe| stripe.is_empty(session))
     }
 
     #[must_use]
@@ -300,18 +270,13 @@ impl Barrier {
     fn release_claim(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `load_terminated`: the slot's bags are empty
         // before the slot is used again. Row B3.
-        self.terminated.store((session + 1) << 1, ordering!(Release, ReleaseClaimRelaxed));
+        self.terminated.store((session + 1) << 1, Ordering::Release);
     }
 
     fn terminate(&self, session: u64) {
-        if planted!(BagsAfterRelease) {
-            self.release_claim(session);
-        }
         let bags: Vec<_> =
             self.stripes.iter().map(|stripe| stripe.bag[slot(session)].take()).collect();
-        if !planted!(BagsAfterRelease) {
-            self.release_claim(session);
-        }
+        self.release_claim(session);
         for (stripe, bag) in self.stripes.iter().zip(bags) {
             // SAFETY: the session is over: every access of it and of all earlier ones has left.
             let (items, bytes) = unsafe { bag.reclaim() };
@@ -377,13 +342,6 @@ pub struct Guard<'b> {
     not_send: PhantomData<*mut ()>,
 }
 
-#[cfg(whimbrel_loom)]
-impl<'b> Guard<'b> {
-    pub(crate) fn uncounted(barrier: &'b Barrier) -> Self {
-        Self { barrier, stripe: 0, session: UNCOUNTED, not_send: PhantomData }
-    }
-}
-
 impl Guard<'_> {
     /// The barrier whose session this is.
     #[must_use]
@@ -399,13 +357,10 @@ impl Guard<'_> {
     /// - `reclaim(ptr)` may be called from any thread, and does not panic.
     pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
         let item = Item::new(ptr, bytes, reclaim);
-        if !planted!(RetireNoFence) {
-            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
-            // than the one read next sees the unlinking. Row B4.
-            fence(Ordering::SeqCst);
-        }
-        let open = self.barrier.open_session();
-        let session = if planted!(RetireOwnSession) { self.session } else { open };
+        // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session than
+        // the one read next sees the unlinking. Row B4.
+        fence(Ordering::SeqCst);
+        let session = self.barrier.open_session();
         let stripe = &self.barrier.stripes[self.stripe];
         stripe.bag[slot(session)].push(item);
         if stripe.note_retired(bytes as u64) {
@@ -416,9 +371,6 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if cfg!(whimbrel_loom) && self.session == UNCOUNTED {
-            return;
-        }
         self.barrier.leave(self.stripe, self.session);
     }
 }

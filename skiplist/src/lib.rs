@@ -32,7 +32,6 @@
 //! # Ok::<(), whimbrel_skiplist::KeyTooLong>(())
 //! ```
 
-mod audit;
 mod bag;
 mod barrier;
 mod bulk;
@@ -42,7 +41,6 @@ mod list;
 #[cfg(whimbrel_loom)]
 pub mod model;
 mod node;
-mod plant;
 mod record;
 mod search;
 mod split;

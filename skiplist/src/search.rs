@@ -1,19 +1,23 @@
 //! Searches: one that only reads, one that unlinks marked nodes on its way.
 
-use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ops::Bound;
 
 use crate::height::MAX_HEIGHT;
 use crate::node::{Header, NodeRef};
-use crate::plant::planted;
 use crate::{Guard, List};
 
 /// For each level the last node whose key is below, and what its link held.
 pub(crate) struct Path<'g> {
     pub(crate) pred: [NodeRef<'g>; MAX_HEIGHT],
     pub(crate) succ: [*mut Header; MAX_HEIGHT],
-    /// The node of the key itself at level 0. Without one no successor has the key (L5).
-    pub(crate) found: Option<NodeRef<'g>>,
+    first: Option<NodeRef<'g>>,
+}
+
+impl<'g> Path<'g> {
+    /// The node of exactly this key at level 0.
+    pub(crate) fn found(&self, key: &[u8]) -> Option<NodeRef<'g>> {
+        self.first.filter(|node| node.key() == key)
+    }
 }
 
 /// Where a read-only search ended.
@@ -80,7 +84,7 @@ impl List {
                     break;
                 };
                 next = node.link(level).load();
-                if !next.marked || planted!(DescendFromMarked) {
+                if !next.marked {
                     place.pred = node;
                 }
             }
@@ -103,41 +107,34 @@ impl List {
     fn try_search<'g>(&'g self, key: &[u8], height: usize, _: &'g Guard<'_>) -> Option<Path<'g>> {
         let head = self.head();
         let null = std::ptr::null_mut();
-        let mut path = Path { pred: [head; MAX_HEIGHT], succ: [null; MAX_HEIGHT], found: None };
-        let mut above = false;
+        let mut path = Path { pred: [head; MAX_HEIGHT], succ: [null; MAX_HEIGHT], first: None };
         let mut pred = head;
         for level in (0..self.levels().max(height)).rev() {
-            above |= path.found.take().is_some();
             let mut link = pred.link(level).load();
-            if link.marked && !planted!(MarkedPredecessor) {
+            if link.marked {
                 return None;
             }
             // SAFETY: S1: `pred` was unmarked when the link was read, so the node was linked.
             while let Some(node) = unsafe { NodeRef::protect(link.ptr) } {
                 let next = node.link(level).load();
-                if next.marked && !(planted!(EqualKept) && node.key() == key) {
+                if next.marked {
                     if !pred.link(level).bypass(link.ptr, next.ptr) {
                         return None;
                     }
                     link.ptr = next.ptr;
                     continue;
                 }
-                match node.key().cmp(key) {
-                    Less => (pred, link) = (node, next),
-                    Equal => {
-                        path.found = Some(node);
-                        break;
-                    }
-                    Greater => break,
+                if node.key() >= key {
+                    break;
                 }
+                pred = node;
+                link = next;
             }
             path.pred[level] = pred;
             path.succ[level] = link.ptr;
         }
-        if above && path.found.is_none() && !planted!(StalePath) {
-            // L5: the node of this key that was seen above has been removed meanwhile
-            return None;
-        }
+        // SAFETY: S1: as in the loop.
+        path.first = unsafe { NodeRef::protect(path.succ[0]) };
         Some(path)
     }
 }

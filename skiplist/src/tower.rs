@@ -1,7 +1,6 @@
 //! Linking a tower, and taking it out: the hand-shake of inserter and remover.
 
 use crate::node::{INSERTER_DONE, NodeRef, REMOVED};
-use crate::plant::planted;
 use crate::search::Path;
 use crate::{Guard, List};
 
@@ -28,7 +27,7 @@ impl List {
                 break;
             }
         }
-        if node.transition(INSERTER_DONE) && !planted!(RetireByRemover) {
+        if node.transition(INSERTER_DONE) {
             self.finish_removal(node, g);
         }
     }
@@ -46,9 +45,7 @@ impl List {
         loop {
             let own = link.load();
             let succ = path.succ[level];
-            if planted!(InserterIgnoresMark) {
-                link.prepare(succ);
-            } else if own.marked || (own.ptr != succ && !link.retarget(own.ptr, succ)) {
+            if own.marked || (own.ptr != succ && !link.retarget(own.ptr, succ)) {
                 return false;
             }
             if path.pred[level].link(level).publish(succ, node.as_ptr()) {
@@ -60,7 +57,7 @@ impl List {
 
     /// Marks a node with a sealed cell on all levels and unlinks it where it is linked.
     pub(crate) fn take_out<'g>(&'g self, node: NodeRef<'g>, g: &'g Guard<'_>) {
-        if node.mark_tower() && (node.transition(REMOVED) || planted!(RetireByRemover)) {
+        if node.mark_tower() && node.transition(REMOVED) {
             self.finish_removal(node, g);
         } else {
             let _ = self.search(node.key(), node.height(), g);
@@ -69,9 +66,7 @@ impl List {
 
     /// The last step of a removal, by the second of inserter and remover.
     fn finish_removal<'g>(&'g self, node: NodeRef<'g>, g: &'g Guard<'_>) {
-        if !planted!(NoFinalSearch) {
-            let _ = self.search(node.key(), node.height(), g);
-        }
+        let _ = self.search(node.key(), node.height(), g);
         // SAFETY: all levels are marked and the inserter links no more, so the search has met the
         // node wherever it was still linked, and unlinked it; the state makes one caller the second.
         unsafe { self.retire(node, g) };
