@@ -181,7 +181,13 @@ pub enum Error {
         /// What was being done.
         action: &'static str,
         /// The store's answer.
-        source: std::io::Error,
+        source: whimbrel_mvcc::Error,
+    },
+    /// The slot map knows no bus address of this node: it never started, or the name is wrong.
+    #[error("the slot map knows no node {node}: start it first, or check the name")]
+    UnknownNode {
+        /// The node.
+        node: NodeId,
     },
     /// The server is shutting down.
     #[error("the node is shutting down")]

@@ -80,14 +80,10 @@ pub enum Kind {
     Ping = 21,
     /// The answer, with the node's name.
     Pong = 22,
-    /// An operator's request to migrate a slot; the content names the target.
-    Migrate = 23,
-    /// Its progress, or its end, as JSON.
-    Report = 24,
 }
 
 impl Kind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 22] = [
         Self::Open,
         Self::Accept,
         Self::Refuse,
@@ -110,8 +106,6 @@ impl Kind {
         Self::NoCopy,
         Self::Ping,
         Self::Pong,
-        Self::Migrate,
-        Self::Report,
     ];
 
     fn from_byte(found: u8) -> Result<Self, FrameError> {

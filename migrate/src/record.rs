@@ -279,7 +279,7 @@ pub(crate) fn decode_node(r: &mut Reader<'_>, field: &'static str) -> Result<Nod
 }
 
 /// A node as the slot map knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeInfo {
     /// Its name, which is its client address.
     pub id: NodeId,

@@ -76,3 +76,6 @@ pub use range::KeyRange;
 pub use snapshot::Snapshot;
 pub use store::{CasOutcome, Inserted, Store, StoreOptions, StoreStats, VersionToken};
 pub use version::MAX_VALUE_LEN;
+
+/// The barrier's types that [`Clock::pin`] and [`Clock::barrier`] give out.
+pub use whimbrel_skiplist::{Barrier, Guard, Ticket};

@@ -555,15 +555,15 @@ impl World {
         flaw: Option<Flaw>,
         next: &mut Next,
     ) {
-        let mine = self
+        let exact = self
             .t
             .machine
             .as_ref()
-            .is_some_and(|m| (m.job.attempt.id.as_u64(), m.job.attempt.epoch) == (id, epoch))
-            || (flaw == Some(Flaw::ForeignAttempt) && self.t.machine.is_some());
+            .is_some_and(|m| (m.job.attempt.id.as_u64(), m.job.attempt.epoch) == (id, epoch));
+        let mine = exact || (flaw == Some(Flaw::ForeignAttempt) && self.t.machine.is_some());
         let mut w = self.clone();
         let event = match word {
-            Word::Open if !mine => {
+            Word::Open if !exact => {
                 let number = usize::try_from(id).expect("few attempts");
                 // A node has one attempt per slot: a new one ends the one before.
                 if w.t.machine.is_some() {
