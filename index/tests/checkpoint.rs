@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use whimbrel::{
-    CollectionDef, Document, Engine, Error, ExportOptions, FieldDef, IndexDef, RestoreOptions,
+    Cancel, CollectionDef, Document, Engine, Error, ExportOptions, FieldDef, IndexDef,
+    RestoreOptions, Work,
 };
 
 fn engine() -> Engine {
@@ -138,6 +139,13 @@ fn the_newest_complete_checkpoint_counts() {
     let long = vec![0; whimbrel::MAX_RESUME_TOKEN_BYTES + 1];
     assert!(matches!(engine.checkpoint(dir.path(), &long), Err(Error::ResumeTokenTooLong { .. })));
     assert_eq!(Engine::open(dir.path()).unwrap().resume_token, b"one");
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let cancelled = ExportOptions::default().with_work(Work::default().with_cancel(cancel));
+    let stopped = engine.checkpoint_with(dir.path(), b"stopped", &cancelled);
+    assert!(matches!(stopped, Err(Error::Backup { .. })), "{stopped:?}");
+    assert_eq!(Engine::open(dir.path()).unwrap().resume_token, b"one");
+    assert_eq!(names(dir.path()), ["LOCK", "checkpoint-00000001", "checkpoint-00000007"]);
     // One that succeeds comes after both and removes them, and nothing that is not a checkpoint.
     fs::write(dir.path().join("notes.txt"), b"mine").unwrap();
     let report = engine.checkpoint(dir.path(), b"two").unwrap();
