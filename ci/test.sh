@@ -1,8 +1,34 @@
 #!/usr/bin/env bash
-# All tests of a change: format, lints, docs, unit, integration and doc tests.
+# All tests of a change: unit, integration, property and doc tests, examples, and the
+# fast set of loom models. Installs what it needs where it may, names it where it may not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo fmt --all --check
-cargo clippy --workspace --all-targets -- -D warnings
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-cargo test --workspace
+
+# need COMMAND PACKAGE: the tests talk to the node with Debian's own client.
+need() {
+    command -v "$1" >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "== installing $2 (for $1)"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+    fi
+    command -v "$1" >/dev/null && return
+    echo "error: the tests need $1: install Debian's package $2 and run ci/test.sh again" >&2
+    exit 1
+}
+need redis-cli redis-tools
+
+echo "== unit, integration and property tests"
+cargo test --workspace --all-targets --exclude whimbrel-benches
+
+echo "== doc tests"
+cargo test --workspace --doc
+
+echo "== examples"
+for example in index/examples/*.rs; do
+    name=$(basename "$example" .rs)
+    echo "-- $name"
+    cargo run --quiet -p whimbrel --example "$name" >/dev/null
+done
+
+echo "== loom models, fast set"
+./ci/loom.sh
