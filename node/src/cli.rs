@@ -1,5 +1,6 @@
 //! The command line: which subcommands there are, logging, exit codes.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -35,10 +36,20 @@ pub enum Command {
     Tour(crate::tour::TourArgs),
     /// Serve slots to Redis Cluster clients
     Serve(command::serve::ServeArgs),
+    /// Build an engine with indexes from a CSV file
+    Import(command::import::ImportArgs),
+    /// Ask an index, of an engine or of nodes
+    Query(command::query::QueryArgs),
+    /// Back up an engine or a node
+    Backup(command::backup::BackupArgs),
+    /// Rebuild an engine from a backup
+    Restore(command::restore::RestoreArgs),
     /// Read every byte of a backup and check it
     Verify(command::verify::VerifyArgs),
     /// Say what a backup consists of
     Inspect(command::inspect::InspectArgs),
+    /// Move a slot to another node while it is being used
+    Migrate(command::migrate::MigrateArgs),
     /// Say what a node is doing
     Status(command::status::StatusArgs),
 }
@@ -48,10 +59,19 @@ pub enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("WHIMBREL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let outcome = match cli.command {
         Command::Tour(args) => return crate::tour::run(args),
         Command::Serve(args) => command::serve::run(args),
+        Command::Import(args) => command::import::run(args),
+        Command::Query(args) => command::query::run(args),
+        Command::Backup(args) => command::backup::run(args),
+        Command::Restore(args) => command::restore::run(args),
+        Command::Migrate(args) => command::migrate::run(args),
         Command::Verify(args) => command::verify::run(args),
         Command::Inspect(args) => command::inspect::run(args),
         Command::Status(args) => command::status::run(args),

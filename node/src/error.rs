@@ -86,6 +86,68 @@ pub enum Error {
         #[from]
         source: whimbrel_backup::Error,
     },
+    /// An engine refuses, or what is kept of it cannot be used.
+    #[error("{source}{}", engine_remedy(source))]
+    Engine {
+        /// What the engine said.
+        #[from]
+        source: whimbrel::Error,
+    },
+    /// A backup cannot be loaded.
+    #[error("{source}{}", recovery_remedy(source))]
+    Recovery {
+        /// What the rebuild said.
+        #[from]
+        source: whimbrel_recovery::Error,
+    },
+    /// The slot map, the grants, or the talk between nodes failed.
+    #[error("{source}")]
+    Migrate {
+        /// What it said.
+        #[from]
+        source: whimbrel_migrate::Error,
+    },
+    /// A backup holds a store that belongs into no slot.
+    #[error(
+        "{}: the store \"{name}\" is neither a slot nor a partition of a collection; is this \
+         the backup of something else?",
+        dir.display()
+    )]
+    ForeignStore {
+        /// The backup.
+        dir: PathBuf,
+        /// The store's name.
+        name: String,
+    },
+    /// A slot's store refuses an entry of a backup.
+    #[error("slot {slot}: {source}")]
+    Store {
+        /// The slot.
+        slot: u16,
+        /// What the store said.
+        source: whimbrel_mvcc::Error,
+    },
+    /// A slot that the node shall own is another node's.
+    #[error(
+        "slot {slot} belongs to {owner}: leave it out of --own, and move it with: whimbrel migrate \
+         --node {owner} --slot {slot} --to THIS_NODE"
+    )]
+    SlotTaken {
+        /// The slot.
+        slot: u16,
+        /// Its owner.
+        owner: String,
+    },
+    /// A migration ended without a hand-over.
+    #[error("slot {slot} was not moved to {to}: {reason}")]
+    Migration {
+        /// The slot.
+        slot: u16,
+        /// The node that was to own it.
+        to: String,
+        /// What its owner said.
+        reason: String,
+    },
     /// Stopped by the user.
     #[error("interrupted: {left}")]
     Interrupted {
@@ -110,13 +172,20 @@ impl Error {
             Self::Usage { .. } => exit_code::USAGE,
             Self::File { source, .. } => io_code(source),
             Self::Csv { .. } => exit_code::INPUT,
-            Self::Backup { source } => match source {
-                whimbrel_backup::Error::Io { source, .. } => io_code(source),
-                whimbrel_backup::Error::Cancelled => exit_code::INTERRUPTED,
+            Self::Backup { source } => backup_code(source),
+            Self::Engine { source } => engine_code(source),
+            Self::Recovery { source } => recovery_code(source),
+            Self::Migrate { source } => match source {
+                whimbrel_migrate::Error::File { source, .. } => io_code(source),
+                whimbrel_migrate::Error::DiskFull { .. } => exit_code::MACHINE,
                 _ => exit_code::INPUT,
             },
+            Self::ForeignStore { .. } | Self::Store { .. } | Self::SlotTaken { .. } => {
+                exit_code::INPUT
+            }
             Self::Listen { .. } | Self::System { .. } => exit_code::MACHINE,
             Self::Connect { .. } | Self::Node { .. } => exit_code::NODE,
+            Self::Migration { .. } => exit_code::FAILED,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
         }
     }
@@ -132,6 +201,56 @@ fn io_code(source: &io::Error) -> u8 {
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::OutOfMemory => exit_code::MACHINE,
         _ => exit_code::INPUT,
+    }
+}
+
+fn backup_code(error: &whimbrel_backup::Error) -> u8 {
+    match error {
+        whimbrel_backup::Error::Io { source, .. } => io_code(source),
+        whimbrel_backup::Error::Cancelled => exit_code::INTERRUPTED,
+        _ => exit_code::INPUT,
+    }
+}
+
+fn recovery_code(error: &whimbrel_recovery::Error) -> u8 {
+    match error {
+        whimbrel_recovery::Error::Backup(source) => backup_code(source),
+        whimbrel_recovery::Error::MemoryLimit { .. } => exit_code::MACHINE,
+        _ => exit_code::INPUT,
+    }
+}
+
+fn engine_code(error: &whimbrel::Error) -> u8 {
+    match error {
+        whimbrel::Error::Backup { source, .. } => backup_code(source),
+        whimbrel::Error::Restore { source, .. } => recovery_code(source),
+        whimbrel::Error::Io { source, .. } => io_code(source),
+        whimbrel::Error::BadQuery { .. }
+        | whimbrel::Error::NoSuchIndex { .. }
+        | whimbrel::Error::NoSuchCollection { .. }
+        | whimbrel::Error::BadDefinition { .. } => exit_code::USAGE,
+        _ => exit_code::INPUT,
+    }
+}
+
+fn recovery_remedy(error: &whimbrel_recovery::Error) -> String {
+    match error {
+        whimbrel_recovery::Error::Backup(source) => backup_remedy(source),
+        _ => String::new(),
+    }
+}
+
+fn engine_remedy(error: &whimbrel::Error) -> String {
+    match error {
+        whimbrel::Error::Backup { source, .. } => backup_remedy(source),
+        whimbrel::Error::Restore { source, .. } => recovery_remedy(source),
+        whimbrel::Error::Io { source, .. } => {
+            remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default()
+        }
+        whimbrel::Error::NoCheckpoint { .. } => {
+            "; make one with: whimbrel import --data FILE.csv --dir DIR".to_owned()
+        }
+        _ => String::new(),
     }
 }
 

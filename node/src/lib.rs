@@ -26,7 +26,9 @@ pub mod error;
 pub mod index_spec;
 pub mod interrupt;
 pub mod progress;
+pub mod query_spec;
 pub mod resp;
+pub mod restore;
 pub mod server;
 pub mod tour;
 

@@ -4,7 +4,12 @@
 //! standard output is its result (with `--json` one JSON object); progress and logs go to standard
 //! error.
 
+pub mod backup;
+pub mod import;
 pub mod inspect;
+pub mod migrate;
+pub mod query;
+pub mod restore;
 pub mod serve;
 pub mod status;
 pub mod verify;

@@ -1,29 +1,127 @@
 //! `whimbrel serve`: a node.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use whimbrel_migrate::{Plant, SLOT_COUNT, Slot};
 
 use crate::Error;
 use crate::server;
 
 /// Arguments of `whimbrel serve`.
-#[derive(Debug, Args)]
+#[derive(Args, Debug)]
 pub struct ServeArgs {
     /// Address for clients; port 0 takes any free port
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7379")]
     pub listen: String,
+    /// Address for other nodes; port 0 takes any free port
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub bus: String,
+    /// Host that clients and nodes are told, where it differs from the address listened on
+    #[arg(long, value_name = "HOST")]
+    pub announce: Option<String>,
+    /// File that says which node owns which slot, shared by the nodes of a machine [default: none,
+    /// the node is alone]
+    #[arg(long, value_name = "FILE")]
+    pub slot_map: Option<PathBuf>,
+    /// Where the node keeps its promises to other nodes [default: beside the slot map]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Slots to take if nobody has them: 0-16383, 5, 0-99,200-299 or none [default: all without
+    /// --slot-map, else none]
+    #[arg(long, value_name = "SLOTS")]
+    pub own: Option<OwnSlots>,
+    /// Load this backup, of a node or of an engine, before serving
+    #[arg(long, value_name = "DIR")]
+    pub restore: Option<PathBuf>,
+    /// Make this mistake, so that checks can be seen to notice it
+    #[arg(long, value_name = "FAULT", hide = true)]
+    pub plant: Option<PlantArg>,
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// A mistake that a node makes on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlantArg {
+    /// A captured write is forgotten.
+    DropCapturedWrite,
+    /// The source goes on serving after its grant.
+    ServeAfterGrant,
+    /// A bit of a block is flipped.
+    FlipBlock,
+    /// A round of changes is not sent.
+    SkipDeltaRound,
+}
+
+impl From<PlantArg> for Plant {
+    fn from(plant: PlantArg) -> Self {
+        match plant {
+            PlantArg::DropCapturedWrite => Self::DropCapturedWrite,
+            PlantArg::ServeAfterGrant => Self::ServeAfterGrant,
+            PlantArg::FlipBlock => Self::FlipBlock,
+            PlantArg::SkipDeltaRound => Self::SkipDeltaRound,
+        }
+    }
+}
+
+/// The slots that a node takes at its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnSlots(Vec<Slot>);
+
+impl OwnSlots {
+    /// Every slot.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(Slot::all().collect())
+    }
+
+    /// The slots, ascending.
+    #[must_use]
+    pub fn slots(&self) -> &[Slot] {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for OwnSlots {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::default());
+        }
+        let last = SLOT_COUNT - 1;
+        let number = |part: &str| {
+            let number: Option<u16> = part.trim().parse().ok();
+            number
+                .filter(|number| *number <= last)
+                .ok_or_else(|| format!("\"{part}\" is no slot; slots are numbered 0 to {last}"))
+        };
+        let mut slots = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(format!("{part} is empty: write the smaller slot first"));
+            }
+            slots.extend((first..=last).filter_map(Slot::new));
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        Ok(Self(slots))
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. Prints one line, `ready` and a JSON object, when it does.
 ///
 /// # Errors
 ///
-/// [`Error::Listen`] when the address cannot be served, [`Error::System`] when the runtime does
-/// not start.
+/// [`Error::Listen`] when an address cannot be served, [`Error::Migrate`] when the slot map cannot
+/// be used, [`Error::Recovery`] when the backup is damaged, [`Error::SlotTaken`] when a slot of
+/// `--own` belongs to another node.
 pub fn run(args: ServeArgs) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("whimbrel-node")
         .build()
         .map_err(|source| Error::System { what: "cannot start the runtime", source })?;
-    runtime.block_on(server::serve(&args.listen))
+    runtime.block_on(server::serve(args))
 }

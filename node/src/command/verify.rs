@@ -7,11 +7,12 @@ use clap::Args;
 use crate::Error;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
+use crate::restore::newest_backup;
 
 /// Arguments of `whimbrel verify`.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The backup
+    /// The backup, or a directory of `whimbrel import` (its newest checkpoint is taken)
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Print one JSON object
@@ -27,7 +28,7 @@ pub struct VerifyArgs {
 pub fn run(args: VerifyArgs) -> Result<(), Error> {
     let interrupt = Interrupt::install()?;
     let bar = BackupBar::new("verify");
-    let report = whimbrel_backup::verify_with(&args.dir, &bar.work(&interrupt));
+    let report = whimbrel_backup::verify_with(&newest_backup(&args.dir), &bar.work(&interrupt));
     bar.finish();
     let report = report?;
     if args.json {

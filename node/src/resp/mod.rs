@@ -1,5 +1,6 @@
 //! The Redis serialization protocol: requests in, replies out, and the commands between.
 
+pub(crate) mod commands;
 pub mod parser;
 pub mod reply;
 

@@ -1,12 +1,15 @@
 //! One client: read, parse as many requests as there are, answer them in one write.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::resp::{Limits, ReplyWriter, Request, RequestParser};
+use super::{Node, Session};
+use crate::resp::commands::{self, Flow};
+use crate::resp::{Limits, ReplyWriter, RequestParser};
 
 /// Replies are sent when this many bytes have gathered, even if more requests are waiting.
 const FLUSH_BYTES: usize = 64 << 10;
@@ -14,27 +17,33 @@ const FLUSH_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
 
 /// Serves one connection until it ends.
-pub(crate) async fn run(mut stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn run(node: Arc<Node>, mut stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "no delay could not be set");
     }
-    if let Err(error) = converse(&mut stream).await {
+    let session = node.connect(peer);
+    if let Err(error) = converse(&node, &session, &mut stream).await {
         tracing::debug!(%peer, %error, "connection ended");
     }
+    node.disconnect(&session);
 }
 
-async fn converse(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn converse(node: &Node, session: &Session, stream: &mut TcpStream) -> std::io::Result<()> {
     let mut parser = RequestParser::new(Limits::default());
     let mut input = BytesMut::new();
     let mut reply = ReplyWriter::new();
     loop {
-        let go_on = loop {
+        let flow = loop {
             match parser.next(&mut input) {
-                Ok(Some(request)) => execute(&request, &mut reply),
-                Ok(None) => break true,
+                Ok(Some(request)) => {
+                    if commands::execute(node, session, &request, &mut reply).await == Flow::Close {
+                        break Flow::Close;
+                    }
+                }
+                Ok(None) => break Flow::Continue,
                 Err(error) => {
                     reply.error(&format!("ERR Protocol error: {error}"));
-                    break false;
+                    break Flow::Close;
                 }
             }
             if reply.buffer().len() >= FLUSH_BYTES {
@@ -43,18 +52,9 @@ async fn converse(stream: &mut TcpStream) -> std::io::Result<()> {
         };
         flush(stream, &mut reply).await?;
         input.reserve(READ_BYTES);
-        if !go_on || stream.read_buf(&mut input).await? == 0 {
+        if flow == Flow::Close || stream.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
-    }
-}
-
-fn execute(request: &Request, reply: &mut ReplyWriter) {
-    match request.as_slice() {
-        [name] if name.eq_ignore_ascii_case(b"PING") => reply.simple("PONG"),
-        [name, text] if name.eq_ignore_ascii_case(b"PING") => reply.bulk(text),
-        [name, ..] => reply.error(&format!("ERR unknown command '{}'", name.escape_ascii())),
-        [] => {}
     }
 }
 

@@ -1,44 +1,94 @@
 //! Accepts connections and shuts down.
 
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::startup::{Started, start};
+use super::{Node, connection};
 use crate::Error;
-use crate::server::connection;
+use crate::command::serve::ServeArgs;
 
-/// Serves clients on `address` until SIGTERM or SIGINT.
+/// How often the node looks what other processes wrote into the slot map.
+const REFRESH_EVERY: Duration = Duration::from_millis(100);
+/// How long to wait after a connection could not be accepted: usually too many files are open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Starts a node and serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
-/// [`Error::Listen`] when the address cannot be bound.
+/// What keeps the node from starting, or [`Error::Migrate`] when it can no longer talk to others.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future closes every connection; requests already answered stay answered.
-pub async fn serve(address: &str) -> Result<(), Error> {
-    let listening = |source| Error::Listen { address: address.to_owned(), source };
-    let listener = TcpListener::bind(address).await.map_err(listening)?;
-    let client = listener.local_addr().map_err(listening)?;
+pub async fn serve(args: ServeArgs) -> Result<(), Error> {
     let system = |source| Error::System { what: "cannot wait for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-    println!("ready {}", json!({ "client": client.to_string(), "pid": std::process::id() }));
+    let Started { node, clients, bus, _scratch } = start(args).await?;
+    let node = Arc::new(node);
+    announce(&node)?;
+    let slots = node.slots().clone();
+    let outcome = tokio::select! {
+        () = accept(&node, &clients) => Ok(()),
+        ended = slots.run_bus(bus) => ended.map_err(Error::from),
+        () = refresh(&node) => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    tracing::info!(node = %node.name(), "stopped");
+    outcome
+}
+
+/// Says on standard output that the node serves, and where.
+fn announce(node: &Node) -> Result<(), Error> {
+    let ready = json!({
+        "client": node.name().as_str(),
+        "bus": node.bus().as_str(),
+        "pid": std::process::id(),
+        "slots": node.served().len(),
+    });
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "ready {ready}")
+        .and_then(|()| stdout.flush())
+        .map_err(|source| Error::System { what: "cannot write to standard output", source })
+}
+
+/// Accepts clients for ever; their tasks end with this future.
+async fn accept(node: &Arc<Node>, listener: &TcpListener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection::run(stream, peer));
+                    connections.spawn(connection::run(Arc::clone(node), stream, peer));
                 }
-                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
         }
     }
-    connections.shutdown().await;
-    Ok(())
+}
+
+/// Keeps what redirections say up to date.
+async fn refresh(node: &Arc<Node>) {
+    loop {
+        tokio::time::sleep(REFRESH_EVERY).await;
+        let map = Arc::clone(node.slots().map());
+        match tokio::task::spawn_blocking(move || map.refresh()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the slot map cannot be read"),
+            Err(error) => tracing::warn!(%error, "a look at the slot map ended early"),
+        }
+    }
 }

@@ -1,0 +1,95 @@
+//! `whimbrel migrate`: moves one slot to another node.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use whimbrel_migrate::{SLOT_COUNT, slot_of};
+
+use crate::Error;
+use crate::client::Client;
+use crate::interrupt::Interrupt;
+
+/// How often the source is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Arguments of `whimbrel migrate`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct MigrateArgs {
+    /// Any node of the cluster; it names the slot's owner, which does the work
+    #[arg(long, value_name = "HOST:PORT")]
+    pub node: String,
+    /// The slot, by its number
+    #[arg(long, value_name = "N", group = "what",
+          value_parser = clap::value_parser!(u16).range(..i64::from(SLOT_COUNT)))]
+    pub slot: Option<u16>,
+    /// The slot of this key (or collection/partition)
+    #[arg(long, value_name = "KEY", group = "what")]
+    pub key: Option<String>,
+    /// The node that is to own the slot
+    #[arg(long, value_name = "HOST:PORT")]
+    pub to: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Starts the migration, shows its progress, and reports. Ctrl-C cancels it: up to the hand-over
+/// the slot stays where it is.
+///
+/// # Errors
+///
+/// [`Error::Connect`] and [`Error::Node`] when a node cannot be reached or refuses,
+/// [`Error::Migration`] when it failed, [`Error::Interrupted`] when it was cancelled.
+pub fn run(args: MigrateArgs) -> Result<(), Error> {
+    let slot = match (&args.key, args.slot) {
+        (Some(key), _) => slot_of(key.as_bytes()).number(),
+        (None, Some(slot)) => slot,
+        (None, None) => unreachable!("one of the group is required"),
+    };
+    let interrupt = Interrupt::install()?;
+    let mut client = Client::connect(&args.node)?;
+    let number = slot.to_string();
+    let start: [&[u8]; 4] = [b"WMIGRATE", b"START", number.as_bytes(), args.to.as_bytes()];
+    client.call_following(&start)?;
+    let bar = crate::progress::bar("migrate", 0);
+    let mut cancelled = false;
+    let job = loop {
+        let job = client.call_json(&[b"WMIGRATE", b"STATUS", number.as_bytes()])?;
+        bar.set_length(job["entries_total"].as_u64().unwrap_or(0));
+        bar.set_position(job["entries_done"].as_u64().unwrap_or(0));
+        bar.set_message(job["phase"].as_str().unwrap_or_default().to_owned());
+        if job["state"] != "running" {
+            break job;
+        }
+        if interrupt.is_raised() && !cancelled {
+            client.call(&[b"WMIGRATE", b"CANCEL", number.as_bytes()])?;
+            cancelled = true;
+        }
+        std::thread::sleep(ASK_EVERY);
+    };
+    bar.finish_and_clear();
+    report(&args, slot, &job, cancelled)
+}
+
+fn report(args: &MigrateArgs, slot: u16, job: &Value, cancelled: bool) -> Result<(), Error> {
+    if args.json {
+        println!("{job}");
+    }
+    if job["state"] != "done" {
+        let reason = job["error"].as_str().unwrap_or("it ended without saying why").to_owned();
+        return Err(if cancelled {
+            Error::Interrupted { left: format!("slot {slot} stays where it was ({reason})") }
+        } else {
+            Error::Migration { slot, to: args.to.clone(), reason }
+        });
+    }
+    if !args.json {
+        println!("slot {slot} is at {} now", args.to);
+        for (name, value) in job["report"].as_object().into_iter().flatten() {
+            println!("{:>24}  {value}", name.replace('_', " "));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! WBACKUP: backs up what this node serves.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use whimbrel_backup::{ExportOptions, export};
+use whimbrel_mvcc::Store;
+
+use super::Access;
+use super::refusal::Refusal;
+use crate::command::backup::export_report;
+use crate::resp::ReplyWriter;
+use crate::restore::slot_store_name;
+use crate::server::Node;
+
+/// `WBACKUP dir`: every served slot that holds something, at one moment, beside the writers. The
+/// directory is on the node's machine, must be given in full, and be new or empty.
+pub(crate) async fn wbackup(
+    node: &Node,
+    args: &[Bytes],
+    reply: &mut ReplyWriter,
+) -> Result<(), Refusal> {
+    let dir = PathBuf::from(std::str::from_utf8(&args[0]).map_err(Refusal::failed)?);
+    if !dir.is_absolute() {
+        return Err(Refusal::Unsupported("WBACKUP: give the directory in full, from the root on"));
+    }
+    let hold = node.hold();
+    let mut stores = Vec::new();
+    for slot in node.filled() {
+        let at_hold = |store: &Store| store.snapshot_at(&hold);
+        let snapshot = node.access(slot, Access::Read, at_hold).await.map_err(|refusal| {
+            Refusal::Failed(format!("slot {slot} left while the backup began ({refusal}); again"))
+        })?;
+        stores.push((slot_store_name(slot), snapshot));
+    }
+    let work = move || export(&stores, &dir, &ExportOptions::default().with_shards_per_store(1));
+    let report = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Refusal::failed)?
+        .map_err(Refusal::failed)?;
+    reply.bulk(export_report(&report).to_string().as_bytes());
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Goal: the binary does what it says, seen from outside.
+//!
+//! Method: each test starts it as a process of its own and talks to it as a user would: with
+//! Debian's redis-cli, with plain sockets, with its own subcommands. One scenario per module.
+
+mod common;
+mod journey;
+mod kill;
+mod messages;
+mod redis_cli;
