@@ -1,12 +1,57 @@
 //! The access barrier: memory is reclaimed once no access that could see it is left.
+//!
+//! After the barrier of Nitro (VLDB 2016), with three departures. Sessions are numbers in a ring of
+//! [`RING`] slots instead of objects, so nothing about a session is ever allocated or reclaimed.
+//! Accesses are counted per stripe, each on cache lines of its own. And the end of a session is
+//! decided by whoever finds it empty, with a second look, so that no wake-up is lost.
+//!
+//! # How it works
+//!
+//! *Enter*: read the number of the open session, count yourself into its slot, fence, look again:
+//! when the session was closed meanwhile, leave it and begin anew. *Leave*: take yourself out, fence,
+//! look whether your session is closed; if so try to terminate. *Retire*: fence, read the number of
+//! the open session, put the item into the bag of its slot. *Close*: raise the number by one when the
+//! ring has room. *Terminate*: take the oldest session that has not terminated; when it is closed and
+//! nobody is counted in it, claim it, take its bags, give the claim up, reclaim; then look again.
+//!
+//! # Invariants
+//!
+//! - **R1** An access that found its session open after counting itself is in every count that is
+//!   read once the session is known to be closed. (Fence in `pin` between count and second look,
+//!   fence in `try_terminate` between "closed" and the counts: one of the two sees the other.)
+//! - **R2** A session terminates only after every access of it and of all earlier ones has left.
+//!   (R1, and sessions terminate in order. A count may also hold accesses that came too late and
+//!   will leave again: they delay, they never hide anybody.)
+//! - **R3** Open and unfinished sessions have distinct slots: `current - terminated < RING`, checked
+//!   with a `terminated` that may be old, so on the safe side. A slot is used again only after its
+//!   bags were taken (the claim is given up after that).
+//! - **R4** A retirer is inside a session p, and the session c whose bag it uses is not older than p
+//!   (one thread reads `current` in order). So c does not terminate before it has left, and the
+//!   slot of c is c's while it pushes.
+//! - **R5** An access that can still reach an item retired into session c is inside a session not
+//!   later than c. (An access of a later session read `current` above c before its fence; the
+//!   retirer read c after its own: so the access sees the unlinking. The fence in `retire` covers
+//!   unlinkings by other threads that the retirer has seen.) With R2: reclaiming is safe.
+//! - **R6** When everybody has left, every closed session has terminated. Who leaves an unfinished
+//!   session to others has seen a reason: a count that is not zero, and its owner looks after
+//!   leaving; or a claim, and its owner looks after giving it up. The fences make sure that the one
+//!   who is relied upon sees what was done before (a leaving, a closing).
+//!
+//! Items retired into the open session wait until it is closed: by the retirer after 64 items or
+//! 1 MiB on its stripe, or by [`Barrier::flush`]. [`Barrier::poll`] with a ticket waits for accesses
+//! by the same means: an access of a session later than the ticket's sees what was stored before it.
+//!
+//! Progress: entering repeats only when a session was closed meanwhile; nothing waits. A thread that
+//! stops inside a session delays reclamation, never another thread. One that stops with a claim too.
 
 use std::marker::PhantomData;
 
 use crossbeam_utils::CachePadded;
 
 use crate::bag::{Bag, Item};
-use crate::sync::Counter;
+use crate::plant::{ordering, planted};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Counter, fence_behind_rmw};
 
 /// Sessions that may be open or closed but not terminated at one time. A power of two.
 const RING: usize = 4;
@@ -16,6 +61,9 @@ const FLUSH_ITEMS: u64 = 64;
 
 /// Retired bytes per stripe after which the current session is closed.
 const FLUSH_BYTES: u64 = 1 << 20;
+
+/// Session of guards that only models have; see `model::resident`.
+const UNCOUNTED: u64 = u64::MAX;
 
 /// Bit of `terminated`: a thread is taking the bags of that session.
 const CLAIMED: u64 = 1;
@@ -81,14 +129,14 @@ impl Stripe {
     fn depart(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `is_empty`: what the access did happens
         // before its session terminates. Row B1.
-        let before = self.count[slot(session)].fetch_sub(1, Ordering::Release);
+        let before = self.count[slot(session)].fetch_sub(1, ordering!(Release, DepartRelaxed));
         debug_assert!(before > 0, "left a session that nobody had entered");
     }
 
     /// Whether no access is counted in the session.
     fn is_empty(&self, session: u64) -> bool {
         // ORDERING: Acquire; pairs with the Release in `depart`. Row B1.
-        self.count[slot(session)].load(Ordering::Acquire) == 0
+        self.count[slot(session)].load(ordering!(Acquire, CountRelaxed)) == 0
     }
 
     /// Notes a retired item; true when it is time for a flush.
@@ -144,10 +192,16 @@ impl Barrier {
         loop {
             let session = self.open_session();
             self.stripes[stripe].arrive(session);
-            // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
-            fence(Ordering::SeqCst);
-            if self.open_session() == session {
+            if !planted!(EnterNoFence) {
+                // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
+                fence_behind_rmw();
+            }
+            if planted!(EnterUnverified) || self.open_session() == session {
                 return Guard { barrier: self, stripe, session, not_send: PhantomData };
+            }
+            if planted!(LateEntererSilent) {
+                self.stripes[stripe].depart(session);
+                continue;
             }
             self.leave(stripe, session);
         }
@@ -156,9 +210,11 @@ impl Barrier {
     /// Names the sessions that are open now, for [`Barrier::poll`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session sees
-        // everything that was written before the ticket was taken. Row B4.
-        fence(Ordering::SeqCst);
+        if !planted!(TicketNoFence) {
+            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
+            // sees everything that was written before the ticket was taken. Row B4.
+            fence(Ordering::SeqCst);
+        }
         Ticket(self.open_session())
     }
 
@@ -181,7 +237,9 @@ impl Barrier {
     /// Closes the current session where the ring has room, and reclaims what has terminated.
     pub fn flush(&self) {
         let session = self.open_session();
-        if session + 1 - self.terminated_session() < RING as u64 {
+        // a session number that is older than `terminated` fails in the exchange
+        let unfinished = (session + 1).saturating_sub(self.terminated_session());
+        if planted!(RingOverrun) || unfinished < RING as u64 {
             // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
             let _ = self.current.compare_exchange(
                 session,
@@ -227,10 +285,12 @@ impl Barrier {
 
     fn leave(&self, stripe: usize, session: u64) {
         self.stripes[stripe].depart(session);
-        // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread sees
-        // that its session is closed, or who closes it sees that it left. Row B2.
-        fence(Ordering::SeqCst);
-        if self.open_session() > session {
+        if !planted!(LeaveNoFence) {
+            // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread
+            // sees that its session is closed, or who closes it sees that it left. Row B2.
+            fence_behind_rmw();
+        }
+        if !planted!(LeaveNoLook) && self.open_session() > session {
             self.try_terminate();
         }
     }
@@ -238,24 +298,38 @@ impl Barrier {
     /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
     fn try_terminate(&self) {
         loop {
-            // ORDERING: SeqCst fence; the second look: what others wrote before they met our claim
-            // and went away is seen from here on. Row B2.
-            fence(Ordering::SeqCst);
+            if !planted!(SecondLookNoFence) {
+                // ORDERING: SeqCst fence; the second look: what others wrote before they met our
+                // claim and went away is seen from here on. Row B2.
+                fence(Ordering::SeqCst);
+            }
             let word = self.load_terminated();
             let session = word >> 1;
             if word & CLAIMED != 0 || session >= self.open_session() {
                 return;
             }
-            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
-            // session open is in the counts read next. Row B2.
-            fence(Ordering::SeqCst);
-            if !self.stripes.iter().all(|stripe| stripe.is_empty(session)) {
+            if !planted!(CountsNoFence) {
+                // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
+                // session open is in the counts read next. Row B2.
+                fence(Ordering::SeqCst);
+            }
+            if !self.nobody_inside(session) {
                 return;
             }
             if self.claim(session) {
                 self.terminate(session);
             }
+            if planted!(NoSecondLook) {
+                return;
+            }
         }
+    }
+
+    /// Whether no access is inside a closed session. Once true it stays true.
+    fn nobody_inside(&self, session: u64) -> bool {
+        let counted = if planted!(OneStripeCounted) { 1 } else { self.stripes.len() };
+        planted!(CountsIgnored)
+            || self.stripes[..counted].iter().all(|stripe| stripe.is_empty(session))
     }
 
     #[must_use]
@@ -270,13 +344,18 @@ impl Barrier {
     fn release_claim(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `load_terminated`: the slot's bags are empty
         // before the slot is used again. Row B3.
-        self.terminated.store((session + 1) << 1, Ordering::Release);
+        self.terminated.store((session + 1) << 1, ordering!(Release, ReleaseClaimRelaxed));
     }
 
     fn terminate(&self, session: u64) {
+        if planted!(BagsAfterRelease) {
+            self.release_claim(session);
+        }
         let bags: Vec<_> =
             self.stripes.iter().map(|stripe| stripe.bag[slot(session)].take()).collect();
-        self.release_claim(session);
+        if !planted!(BagsAfterRelease) {
+            self.release_claim(session);
+        }
         for (stripe, bag) in self.stripes.iter().zip(bags) {
             // SAFETY: the session is over: every access of it and of all earlier ones has left.
             let (items, bytes) = unsafe { bag.reclaim() };
@@ -342,6 +421,13 @@ pub struct Guard<'b> {
     not_send: PhantomData<*mut ()>,
 }
 
+#[cfg(whimbrel_loom)]
+impl<'b> Guard<'b> {
+    pub(crate) fn uncounted(barrier: &'b Barrier) -> Self {
+        Self { barrier, stripe: 0, session: UNCOUNTED, not_send: PhantomData }
+    }
+}
+
 impl Guard<'_> {
     /// The barrier whose session this is.
     #[must_use]
@@ -357,10 +443,13 @@ impl Guard<'_> {
     /// - `reclaim(ptr)` may be called from any thread, and does not panic.
     pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
         let item = Item::new(ptr, bytes, reclaim);
-        // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session than
-        // the one read next sees the unlinking. Row B4.
-        fence(Ordering::SeqCst);
-        let session = self.barrier.open_session();
+        if !planted!(RetireNoFence) {
+            // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
+            // than the one read next sees the unlinking. Row B4.
+            fence(Ordering::SeqCst);
+        }
+        let open = self.barrier.open_session();
+        let session = if planted!(RetireOwnSession) { self.session } else { open };
         let stripe = &self.barrier.stripes[self.stripe];
         stripe.bag[slot(session)].push(item);
         if stripe.note_retired(bytes as u64) {
@@ -371,6 +460,9 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && self.session == UNCOUNTED {
+            return;
+        }
         self.barrier.leave(self.stripe, self.session);
     }
 }

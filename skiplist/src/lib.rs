@@ -32,6 +32,7 @@
 //! # Ok::<(), whimbrel_skiplist::KeyTooLong>(())
 //! ```
 
+mod audit;
 mod bag;
 mod barrier;
 mod bulk;
@@ -41,6 +42,7 @@ mod list;
 #[cfg(whimbrel_loom)]
 pub mod model;
 mod node;
+mod plant;
 mod record;
 mod search;
 mod split;

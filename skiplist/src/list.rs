@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use crate::height::{MAX_HEIGHT, height_of};
 use crate::node::{INSERTER_DONE, NodeRef, Owned, free, reclaim};
+use crate::plant::planted;
 use crate::search::{Edge, Path};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Counter};
@@ -120,7 +121,7 @@ impl List {
         };
         let mut fresh = Owned::new(key, height, inline_len, 0);
         fresh.init(init);
-        while !self.link_bottom(fresh.node(), &path) {
+        while !self.link_bottom(fresh.node(), &path) && !planted!(LostLink) {
             path = match self.search_vacant(key, height, g) {
                 Ok(path) => path,
                 Err(found) => return Ok(FindOrInsert::Found(found)),
@@ -144,9 +145,9 @@ impl List {
     ) -> Result<Path<'g>, Record<'g>> {
         loop {
             let path = self.search(key, height, g);
-            match path.found(key) {
+            match path.found {
                 None => return Ok(path),
-                Some(node) if node.is_sealed() => self.take_out(node, g),
+                Some(node) if node.is_sealed() && !planted!(SealedFound) => self.take_out(node, g),
                 Some(node) => return Err(Record { node, list: self }),
             }
         }

@@ -8,6 +8,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use crate::plant::{ordering, planted};
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::{EMPTY, SEALED};
 
@@ -93,7 +94,7 @@ impl Link {
     pub(crate) fn load(&self) -> Target {
         // ORDERING: Acquire; pairs with the Release in `publish` and `bypass`: the node behind the
         // pointer is complete. Row L1.
-        let raw = self.0.load(Ordering::Acquire);
+        let raw = self.0.load(ordering!(Acquire, LoadRelaxed));
         Target { ptr: raw.map_addr(|addr| addr & !MARK), marked: raw.addr() & MARK != 0 }
     }
 
@@ -106,9 +107,15 @@ impl Link {
     /// Links a new node in front of `from`. False when the link has changed or is marked.
     #[must_use]
     pub(crate) fn publish(&self, from: *mut Header, node: *mut Header) -> bool {
-        // ORDERING: Release; pairs with the Acquire in `load`. Publishes header, key, inline part
-        // and tower. Row L3.
-        self.0.compare_exchange(from, node, Ordering::Release, Ordering::Relaxed).is_ok()
+        let success = if planted!(PublishNoAcquire) {
+            Ordering::Release
+        } else {
+            // ORDERING: Release pairs with the Acquire in `load`: publishes header, key, inline part
+            // and tower. Acquire pairs with the Release in `bypass`: a node of the same key that came
+            // and went since the place was found is seen marked on all levels. Row L3.
+            ordering!(AcqRel, PublishRelaxed)
+        };
+        self.0.compare_exchange(from, node, success, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the marked node `from` out: its successor `to` takes its place.
@@ -116,7 +123,9 @@ impl Link {
     pub(crate) fn bypass(&self, from: *mut Header, to: *mut Header) -> bool {
         // ORDERING: Release; pairs with the Acquire in `load`: who comes this way also sees the mark
         // that let us unlink, and the node behind `to`. Row L4.
-        self.0.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(from, to, ordering!(Release, BypassRelaxed), Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Gives a node that is not yet linked at this level another successor. False when marked.
@@ -135,7 +144,12 @@ impl Link {
             let marked = found.ptr.map_addr(|addr| addr | MARK);
             // ORDERING: AcqRel; Release passes on the marks of the levels above, Acquire sees the
             // pointer that a failed exchange found. Row L6.
-            match self.0.compare_exchange(found.ptr, marked, Ordering::AcqRel, Ordering::Acquire) {
+            match self.0.compare_exchange(
+                found.ptr,
+                marked,
+                ordering!(AcqRel, MarkRelaxed),
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return true,
                 Err(raw) => {
                     let marked = raw.addr() & MARK != 0;
@@ -246,6 +260,13 @@ impl<'g> NodeRef<'g> {
     /// removed the node.
     #[must_use]
     pub(crate) fn mark_tower(self) -> bool {
+        if planted!(MarkBottomFirst) {
+            let removed = self.link(0).mark();
+            for level in 1..self.height() {
+                let _ = self.link(level).mark();
+            }
+            return removed;
+        }
         for level in (1..self.height()).rev() {
             let _ = self.link(level).mark();
         }
@@ -259,7 +280,7 @@ impl<'g> NodeRef<'g> {
         debug_assert!(bit == INSERTER_DONE || bit == REMOVED);
         // ORDERING: AcqRel; the second one sees every link and every mark that the first one wrote
         // before its bit. Row L8.
-        let before = self.header().state.fetch_or(bit, Ordering::AcqRel);
+        let before = self.header().state.fetch_or(bit, ordering!(AcqRel, StateRelaxed));
         debug_assert_eq!(before & bit, 0, "a state bit is set once, by one thread");
         before == (INSERTER_DONE | REMOVED) & !bit
     }

@@ -1,23 +1,38 @@
 //! Searches: one that only reads, one that unlinks marked nodes on its way.
+//!
+//! # Invariant
+//!
+//! - **S1** Every node that a search or a walk looks at was linked, at the level on which it was
+//!   found, at a moment since the search began; so it was not retired before, and the session of the
+//!   guard protects it (R5).
+//!
+//! For the head it is trivial. Take a node N that was linked at a moment, and its link read later. If
+//! the link is unmarked, N is linked right then (L2), and so is the successor. If it is marked and was
+//! marked after that moment, N was linked when it was marked, with this successor behind it. If it was
+//! marked before that moment, N was linked at that moment already with this successor behind it. So
+//! going *right* over marked nodes is safe. Going *down* from N is safe only when its link was seen
+//! unmarked: then the links below were marked later than that (L3), if at all. From a node that was
+//! seen marked it is not: it may still be linked here, long unlinked below, and what it leads to
+//! there may be reclaimed. Hence readers never descend from a marked node, and the search that
+//! unlinks begins anew when it finds its predecessor marked.
+//!
+//! It follows that every key that is in the list from the beginning of a search or walk to its end is
+//! met, and that "absent" was true at a moment between the two.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ops::Bound;
 
 use crate::height::MAX_HEIGHT;
 use crate::node::{Header, NodeRef};
+use crate::plant::planted;
 use crate::{Guard, List};
 
 /// For each level the last node whose key is below, and what its link held.
 pub(crate) struct Path<'g> {
     pub(crate) pred: [NodeRef<'g>; MAX_HEIGHT],
     pub(crate) succ: [*mut Header; MAX_HEIGHT],
-    first: Option<NodeRef<'g>>,
-}
-
-impl<'g> Path<'g> {
-    /// The node of exactly this key at level 0.
-    pub(crate) fn found(&self, key: &[u8]) -> Option<NodeRef<'g>> {
-        self.first.filter(|node| node.key() == key)
-    }
+    /// The node of the key itself at level 0. Without one no successor has the key (L5).
+    pub(crate) found: Option<NodeRef<'g>>,
 }
 
 /// Where a read-only search ended.
@@ -84,7 +99,7 @@ impl List {
                     break;
                 };
                 next = node.link(level).load();
-                if !next.marked {
+                if !next.marked || planted!(DescendFromMarked) {
                     place.pred = node;
                 }
             }
@@ -107,34 +122,41 @@ impl List {
     fn try_search<'g>(&'g self, key: &[u8], height: usize, _: &'g Guard<'_>) -> Option<Path<'g>> {
         let head = self.head();
         let null = std::ptr::null_mut();
-        let mut path = Path { pred: [head; MAX_HEIGHT], succ: [null; MAX_HEIGHT], first: None };
+        let mut path = Path { pred: [head; MAX_HEIGHT], succ: [null; MAX_HEIGHT], found: None };
+        let mut above = false;
         let mut pred = head;
         for level in (0..self.levels().max(height)).rev() {
+            above |= path.found.take().is_some();
             let mut link = pred.link(level).load();
-            if link.marked {
+            if link.marked && !planted!(MarkedPredecessor) {
                 return None;
             }
             // SAFETY: S1: `pred` was unmarked when the link was read, so the node was linked.
             while let Some(node) = unsafe { NodeRef::protect(link.ptr) } {
                 let next = node.link(level).load();
-                if next.marked {
+                if next.marked && !(planted!(EqualKept) && node.key() == key) {
                     if !pred.link(level).bypass(link.ptr, next.ptr) {
                         return None;
                     }
                     link.ptr = next.ptr;
                     continue;
                 }
-                if node.key() >= key {
-                    break;
+                match node.key().cmp(key) {
+                    Less => (pred, link) = (node, next),
+                    Equal => {
+                        path.found = Some(node);
+                        break;
+                    }
+                    Greater => break,
                 }
-                pred = node;
-                link = next;
             }
             path.pred[level] = pred;
             path.succ[level] = link.ptr;
         }
-        // SAFETY: S1: as in the loop.
-        path.first = unsafe { NodeRef::protect(path.succ[0]) };
+        if above && path.found.is_none() && !planted!(StalePath) {
+            // L5: the node of this key that was seen above has been removed meanwhile
+            return None;
+        }
         Some(path)
     }
 }

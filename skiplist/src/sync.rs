@@ -40,6 +40,20 @@ pub mod hint {
     pub use loom::hint::spin_loop;
 }
 
+/// A sequentially consistent fence directly behind a read-modify-write of the same thread.
+///
+/// On x86-64 every atomic read-modify-write is a locked instruction and with it a full barrier, so
+/// that only the compiler has to be kept from reordering; a fence instruction would cost several
+/// times as much as the rest of entering a session. Elsewhere, and in models, it is the fence.
+pub(crate) fn fence_behind_rmw() {
+    // ORDERING: SeqCst; the callers say what it pairs with.
+    if cfg!(all(target_arch = "x86_64", not(whimbrel_loom))) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    } else {
+        atomic::fence(atomic::Ordering::SeqCst);
+    }
+}
+
 /// A statistic: never part of a protocol, so it stays outside of what models explore.
 #[derive(Debug, Default)]
 pub struct Counter(std::sync::atomic::AtomicU64);

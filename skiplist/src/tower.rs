@@ -1,6 +1,30 @@
 //! Linking a tower, and taking it out: the hand-shake of inserter and remover.
+//!
+//! After Harris (2001) and Fraser (2004): a node is removed by marking its links, from the top down;
+//! whoever marks level 0 is the remover; marked nodes are unlinked by searches. The classic defect is
+//! an inserter that links an upper level after the remover's search has passed it. Here the inserter
+//! says when it links no more ([`INSERTER_DONE`]) and the remover when all is marked ([`REMOVED`]);
+//! the second of the two searches once more, and retires.
+//!
+//! # Invariants
+//!
+//! - **L1** A marked link never changes again: every exchange expects an unmarked value.
+//! - **L2** A node is linked at a level only by its inserter, once, bottom up, and unlinked only when
+//!   it is marked there. So an unmarked node that is linked at a level is linked at all below.
+//! - **L3** Whoever sees a node marked at a level sees it marked on all levels above.
+//! - **L4** At a level only one node of a key is linked at any moment, and links lead to greater keys.
+//!   (A record comes into being only when no other of its key is linked at level 0, so all older ones
+//!   are marked on all levels by then; the exchange that links it acquires that. An older node cannot
+//!   be linked in front of it any more, as that would need a new successor for a marked link.)
+//! - **L5** A path without a node of the key holds no successor with the key on any level: otherwise
+//!   an inserter could link its node in front of a removed one, and the removed one's last search,
+//!   which ends at the first unmarked node of the key, would not reach it.
+//! - **L6** Once a node is marked everywhere and its inserter is done, a search for its key that
+//!   begins at its height finds it wherever it is still linked, and after it no link that anybody can
+//!   follow leads to it. Such a search ends every removal, before the node is retired, once.
 
 use crate::node::{INSERTER_DONE, NodeRef, REMOVED};
+use crate::plant::planted;
 use crate::search::Path;
 use crate::{Guard, List};
 
@@ -27,7 +51,7 @@ impl List {
                 break;
             }
         }
-        if node.transition(INSERTER_DONE) {
+        if node.transition(INSERTER_DONE) && !planted!(RetireByRemover) {
             self.finish_removal(node, g);
         }
     }
@@ -45,7 +69,9 @@ impl List {
         loop {
             let own = link.load();
             let succ = path.succ[level];
-            if own.marked || (own.ptr != succ && !link.retarget(own.ptr, succ)) {
+            if planted!(InserterIgnoresMark) {
+                link.prepare(succ);
+            } else if own.marked || (own.ptr != succ && !link.retarget(own.ptr, succ)) {
                 return false;
             }
             if path.pred[level].link(level).publish(succ, node.as_ptr()) {
@@ -57,7 +83,7 @@ impl List {
 
     /// Marks a node with a sealed cell on all levels and unlinks it where it is linked.
     pub(crate) fn take_out<'g>(&'g self, node: NodeRef<'g>, g: &'g Guard<'_>) {
-        if node.mark_tower() && node.transition(REMOVED) {
+        if node.mark_tower() && (node.transition(REMOVED) || planted!(RetireByRemover)) {
             self.finish_removal(node, g);
         } else {
             let _ = self.search(node.key(), node.height(), g);
@@ -66,7 +92,9 @@ impl List {
 
     /// The last step of a removal, by the second of inserter and remover.
     fn finish_removal<'g>(&'g self, node: NodeRef<'g>, g: &'g Guard<'_>) {
-        let _ = self.search(node.key(), node.height(), g);
+        if !planted!(NoFinalSearch) {
+            let _ = self.search(node.key(), node.height(), g);
+        }
         // SAFETY: all levels are marked and the inserter links no more, so the search has met the
         // node wherever it was still linked, and unlinked it; the state makes one caller the second.
         unsafe { self.retire(node, g) };

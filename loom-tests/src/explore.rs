@@ -1,0 +1,61 @@
+//! Runs one model over its interleavings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use whimbrel_skiplist::model::{Mutant, begin, plant};
+
+/// How many times a thread may be interrupted where it could go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Every interleaving.
+    None,
+    /// At most so many preemptions in one execution.
+    Preemptions(usize),
+}
+
+/// Runs `model` once for every interleaving within the bound, and prints how many there were.
+///
+/// `LOOM_MAX_PREEMPTIONS` in the environment replaces the bound (a large number lifts it);
+/// `WHIMBREL_MUTANT` plants the defect of that name.
+///
+/// # Panics
+///
+/// When an execution fails, or the environment names an unknown bound or defect.
+pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
+    let mutant = std::env::var("WHIMBREL_MUTANT").ok().map(|name| {
+        Mutant::by_name(&name).unwrap_or_else(|| panic!("there is no mutant called {name}"))
+    });
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 20_000;
+    if builder.preemption_bound.is_none()
+        && let Bound::Preemptions(most) = bound
+    {
+        builder.preemption_bound = Some(most);
+    }
+    let bound = builder.preemption_bound.map_or(Bound::None, Bound::Preemptions);
+    let executions = Arc::new(AtomicU64::new(0));
+    let counter = Executions(Arc::clone(&executions), bound, Instant::now());
+    builder.check(move || {
+        executions.fetch_add(1, Ordering::Relaxed);
+        begin();
+        plant(mutant);
+        model();
+    });
+    drop(counter);
+}
+
+/// Prints the number of executions on drop, after a failure too.
+struct Executions(Arc<AtomicU64>, Bound, Instant);
+
+impl Drop for Executions {
+    fn drop(&mut self) {
+        let executions = self.0.load(Ordering::Relaxed);
+        println!(
+            "executions={executions} bound={:?} seconds={:.1}",
+            self.1,
+            self.2.elapsed().as_secs_f64()
+        );
+    }
+}
