@@ -204,6 +204,9 @@ impl Footer {
         let place = place.at(Part::Footer);
         check_magic(bytes.get(72..), END_MAGIC, &place)?;
         check_crc(bytes, 68, crc32c::crc32c(header), &place)?;
+        if bytes[60..68] != [0; 8] {
+            return Err(Error::Malformed { place, what: "unknown flags" });
+        }
         Self::fields(bytes).ok_or(Error::WrongLength {
             place,
             expected: FOOTER_LEN as u64,

@@ -186,9 +186,24 @@ fn images(ops: &[Op]) -> Vec<Image> {
         }
     }
     let mut all = Vec::new();
-    for kept in synced..=name_ops.len() {
+    let orders = (synced..=name_ops.len()).flat_map(|kept| {
+        // Any one creation that was not synced may be missing among those that were kept, unless a
+        // later operation needs it.
+        let lost = (synced..kept).filter(|&at| match name_ops[at] {
+            Op::Create { name, .. } => !name_ops[at + 1..kept].iter().any(|op| needs(op, name)),
+            _ => false,
+        });
+        std::iter::once(None)
+            .chain(lost.map(Some))
+            .map(move |lost| (kept, lost))
+            .collect::<Vec<_>>()
+    });
+    for (kept, lost) in orders {
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-        for op in &name_ops[..kept] {
+        for (at, op) in name_ops[..kept].iter().enumerate() {
+            if lost == Some(at) {
+                continue;
+            }
             match op {
                 Op::Create { name, inode } => drop(names.insert(name, *inode)),
                 Op::Rename { from, to } => {
@@ -216,6 +231,13 @@ fn images(ops: &[Op]) -> Vec<Image> {
         all.extend(partial);
     }
     all
+}
+
+fn needs(op: &Op, created: &str) -> bool {
+    match op {
+        Op::Rename { from: name, .. } | Op::Remove { name } => name == created,
+        _ => false,
+    }
 }
 
 /// True for a whole backup, false for none; anything between is a failed test.
@@ -328,6 +350,43 @@ fn two_backups_into_one_directory_are_refused() {
     let storage = Directory::create(other.path()).unwrap();
     assert!(matches!(BackupWriter::begin(&storage, common::ID), Err(Error::ForeignFile { .. })));
     assert_eq!(common::files(other.path()).len(), 1, "the foreign file is untouched");
+}
+
+/// A directory into which somebody else publishes a backup just after the first look at it.
+struct Overtaken(Directory, Mutex<bool>);
+
+impl Storage for Overtaken {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = self.0.list()?;
+        if !std::mem::replace(&mut self.1.lock().unwrap(), true) {
+            common::write_backup_to(&self.0, common::ID);
+        }
+        Ok(names)
+    }
+    fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        self.0.create_new(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+    fn sync_names(&self) -> io::Result<()> {
+        self.0.sync_names()
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path(name)
+    }
+}
+
+#[test]
+fn a_backup_published_between_look_and_claim_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Overtaken(Directory::create(dir.path()).unwrap(), Mutex::new(false));
+    let begun = BackupWriter::begin(&storage, common::ID);
+    assert!(matches!(begun, Err(Error::AlreadyABackup { .. })));
+    assert!(verify_with(dir.path(), &Work::default()).is_ok());
 }
 
 #[test]

@@ -83,6 +83,11 @@ fn after_a_refused_block_there_is_no_segment() {
     let error = rebuild.push_block(&b, place(1)).unwrap_err();
     assert!(matches!(error, Error::Broken { .. }), "{error}");
     assert!(matches!(rebuild.finish(place(2)), Err(Error::Broken { .. })));
+    // The same when the block is sound and comes at the wrong place.
+    let mut rebuild = Rebuild::new(KeyRange::all());
+    rebuild.push_block(&b, place(0)).unwrap();
+    rebuild.push_block(&a, place(1)).unwrap_err();
+    assert!(matches!(rebuild.finish(place(2)), Err(Error::Broken { .. })));
 }
 
 #[test]

@@ -185,6 +185,8 @@ fn an_export_beside_running_writers_is_the_snapshot() {
                 }
             });
         }
+        // A failed assertion below must end the writers as well.
+        let _stop = StopOnDrop(&stop);
         for _ in 0..5 {
             let hold = clock.hold();
             let stores =
@@ -200,9 +202,16 @@ fn an_export_beside_running_writers_is_the_snapshot() {
             }
             check_groups(&found[0], &found[1], GROUPS, key);
         }
-        // ORDERING: Relaxed; see `stopped`.
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Relaxed; the flag only ends the loops.
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// All keys of a group have one number: no batch was cut.
