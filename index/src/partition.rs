@@ -19,6 +19,19 @@ use crate::view::PartitionView;
 /// `Send`, `Sync`, cheap to clone; clones, and other handles opened on the same store and prefix,
 /// write to the same partition and are safe beside each other.
 ///
+/// # Layout
+/// What is behind the prefix (format 1; it travels in backups and migrations):
+///
+/// | key | value |
+/// |---|---|
+/// | `00` | the schema as JSON: `format`, `partition`, `collection` |
+/// | `01`, document id | back-index: `01`, then for each entry of the document, in order: its index number doubled (plus one if *claimed*) and the length of its tuple, both as LEB128, and the tuple |
+/// | `02`, index number (u16, big endian), tuple, document id | covered values as a tuple; in a unique index (a key with a null in it) `02` before them |
+/// | `02`, index number, tuple | a *claimed* entry, which is one of a unique index without nulls: `01`, length of the document id as LEB128, document id, covered values |
+/// | the same | the key is only reserved: `00`, process and attempt (u64 each, little endian) |
+///
+/// Tuples are encoded as [`encoding`](crate::encoding) says, covered ones ascending.
+///
 /// # Examples
 /// ```
 /// use whimbrel::{CollectionDef, Document, IndexDef, Partition};

@@ -81,6 +81,15 @@ fn what_comes_back_is_what_was_there() {
     assert!(matches!(refused, Err(Error::DuplicateKey { .. })), "{refused:?}");
 }
 
+/// Stops the writers however the checker ends, so that its panic is seen and not waited on.
+struct StopOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn checkpoints_run_beside_writers() {
     let (engine, dir) = (engine(), tempfile::tempdir().unwrap());
@@ -96,6 +105,7 @@ fn checkpoints_run_beside_writers() {
                 }
             });
         }
+        let _stop = StopOnDrop(&stop);
         for round in 1..=3u64 {
             let report = engine.checkpoint(dir.path(), &round.to_be_bytes()).unwrap();
             assert_eq!((report.number, names(dir.path()).len()), (round, 2));
@@ -103,7 +113,6 @@ fn checkpoints_run_beside_writers() {
             assert_eq!(restored.resume_token, round.to_be_bytes());
             check(&restored.engine);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
