@@ -35,6 +35,7 @@
 mod audit;
 mod bag;
 mod barrier;
+pub mod block;
 mod bulk;
 mod error;
 mod height;

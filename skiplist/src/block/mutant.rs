@@ -1,0 +1,173 @@
+//! Defects that models plant at run time, to show that they would find them.
+
+use crate::sync::atomic::Ordering;
+
+/// A defect of the protocol. Exists in modelled builds only; the models that find each are listed in
+/// loom-tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// The load of a word does not acquire.
+    RelaxedWordLoad,
+    /// A claim does not release.
+    RelaxedWordClaim,
+    /// What a failed claim finds is not acquired.
+    RelaxedWordFailure,
+    /// A load of `next` does not acquire.
+    RelaxedNextLoad,
+    /// The unlinking of a block does not release.
+    RelaxedUnlink,
+    /// A load of `repl` does not acquire.
+    RelaxedReplLoad,
+    /// The decision does not release.
+    RelaxedDecision,
+    /// The ABSORB mark does not release.
+    RelaxedAbsorb,
+    /// A load of an anchor's cell does not acquire.
+    RelaxedCellLoad,
+    /// The advance of an anchor's cell does not release.
+    RelaxedAdvance,
+    /// The seal of an anchor does not release (known to survive).
+    RelaxedSeal,
+    /// `next` is not frozen.
+    NextNotFrozen,
+    /// Words are not closed.
+    WordsNotClosed,
+    /// Words are closed by a plain store.
+    ClosedByStore,
+    /// Cells are read before the block is frozen.
+    LiveSetBeforeFreeze,
+    /// A word other than the first empty one is claimed.
+    NotTheFirstEmptyWord,
+    /// A failed claim goes on without judging the word that it found.
+    NoSecondLook,
+    /// An insert does not skip sealed records of its key.
+    SealIgnored,
+    /// A lookup returns sealed records.
+    SealedFound,
+    /// The decision is a plain store.
+    DecisionByStore,
+    /// Unsealed records are dropped.
+    UnsealedDropped,
+    /// The content of an ABSORB successor is not taken over.
+    AbsorbedContentIgnored,
+    /// A block is marked ABSORB before it is frozen.
+    AbsorbBeforeFreeze,
+    /// An anchor that leads to an ABSORB block is followed.
+    AbsorbFollowedFromAnchor,
+    /// A frozen `next` of a decided block is followed.
+    FrozenNextFollowed,
+    /// A reader reads a decided block.
+    DecidedBlockRead,
+    /// A block is unlinked through a frozen predecessor.
+    UnlinkOnFrozen,
+    /// A frozen predecessor is not decided first.
+    NoHelpForFrozen,
+    /// A block is retired before it is unlinked.
+    RetiredBeforeUnlink,
+    /// A block is retired before its anchor is advanced.
+    RetiredBeforeAdvance,
+    /// An anchor is not advanced.
+    AnchorNotAdvanced,
+    /// An absorbed block's anchor is sealed when ABSORB is set.
+    AnchorSealedEarly,
+    /// An absorbed block's anchor stays unsealed.
+    AnchorNotSealed,
+    /// An absorbed block's anchor is retired by the absorber.
+    AbsorberRetiresAnchor,
+    /// A new anchor is announced without looking at its cell again.
+    AnnouncedUnchecked,
+    /// An anchor in the way is sealed without helping the absorption of its block.
+    ConflictSealedWithoutHelp,
+    /// An anchor in the way is taken for success.
+    ConflictTakenForSuccess,
+    /// Whoever loses a decision announces its anchors too.
+    HelpersAnnounce,
+    /// A scan goes on from a block without following what replaced its successor.
+    ScanIgnoresRepl,
+}
+
+#[cfg(whimbrel_loom)]
+impl Mutant {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::RelaxedWordLoad,
+        Self::RelaxedWordClaim,
+        Self::RelaxedWordFailure,
+        Self::RelaxedNextLoad,
+        Self::RelaxedUnlink,
+        Self::RelaxedReplLoad,
+        Self::RelaxedDecision,
+        Self::RelaxedAbsorb,
+        Self::RelaxedCellLoad,
+        Self::RelaxedAdvance,
+        Self::RelaxedSeal,
+        Self::NextNotFrozen,
+        Self::WordsNotClosed,
+        Self::ClosedByStore,
+        Self::LiveSetBeforeFreeze,
+        Self::NotTheFirstEmptyWord,
+        Self::NoSecondLook,
+        Self::SealIgnored,
+        Self::SealedFound,
+        Self::DecisionByStore,
+        Self::UnsealedDropped,
+        Self::AbsorbedContentIgnored,
+        Self::AbsorbBeforeFreeze,
+        Self::AbsorbFollowedFromAnchor,
+        Self::FrozenNextFollowed,
+        Self::DecidedBlockRead,
+        Self::UnlinkOnFrozen,
+        Self::NoHelpForFrozen,
+        Self::RetiredBeforeUnlink,
+        Self::RetiredBeforeAdvance,
+        Self::AnchorNotAdvanced,
+        Self::AnchorSealedEarly,
+        Self::AnchorNotSealed,
+        Self::AbsorberRetiresAnchor,
+        Self::AnnouncedUnchecked,
+        Self::ConflictSealedWithoutHelp,
+        Self::ConflictTakenForSuccess,
+        Self::HelpersAnnounce,
+        Self::ScanIgnoresRepl,
+    ];
+}
+
+/// Whether this defect was planted.
+#[cfg(not(whimbrel_loom))]
+#[inline(always)]
+pub(super) const fn planted(_: Mutant) -> bool {
+    false
+}
+
+/// The ordering, unless the defect was planted that weakens it to Relaxed.
+#[cfg(not(whimbrel_loom))]
+#[inline(always)]
+pub(super) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
+    ordering
+}
+
+#[cfg(whimbrel_loom)]
+pub(super) use super::model::planted;
+
+/// The ordering, unless the defect was planted that weakens it to Relaxed.
+#[cfg(whimbrel_loom)]
+pub(super) fn order(mutant: Mutant, ordering: Ordering) -> Ordering {
+    if planted(mutant) { Ordering::Relaxed } else { ordering }
+}
+
+/// Steps of an operation after which a model may stop it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// A block is frozen, nothing is decided.
+    Frozen,
+    /// A block is marked ABSORB, nobody has absorbed it.
+    Marked,
+    /// A decision is won, nothing is cleaned up.
+    Decided,
+    /// A block is off the chain, its anchor still leads to it.
+    Unlinked,
+    /// The anchors are advanced and sealed, nothing is announced.
+    Retired,
+}

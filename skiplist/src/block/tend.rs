@@ -1,0 +1,52 @@
+//! When blocks are compacted and merged: policy, no part of the protocol.
+
+use super::raw::BlockRef;
+use super::search::{Place, records};
+use super::work::Work;
+
+/// Dead records below which a block is left alone.
+const FEW_DEAD: usize = 4;
+
+impl<'g> Work<'g> {
+    /// Notes that a record of the level with this key died; rebuilds its block when much of it is
+    /// garbage, merges it into its left neighbour when little else is left.
+    pub(super) fn tend(&mut self, level: usize, key: &[u8]) {
+        let block = self.list.seek(level, Place::At(key));
+        let dead = block.note_dead();
+        let quarter = block.capacity() / 4;
+        if dead < FEW_DEAD.min(quarter.max(1)) {
+            return;
+        }
+        let (mut used, mut live) = (0, 0);
+        for record in records(block) {
+            used += 1;
+            live += usize::from(!record.is_sealed());
+        }
+        let dead = used - live;
+        block.set_dead(dead);
+        if dead < quarter && dead * 2 < used {
+            return;
+        }
+        // Hysteresis: what a merge or a split leaves is well above an eighth.
+        if live <= block.capacity() / 8 && self.may_merge(block) {
+            self.merge(block);
+        } else if dead > 0 {
+            self.decide(block);
+        }
+    }
+
+    /// Whether the block has a left neighbour under the same parent. A merge across the parent's
+    /// boundary would leave the parent without an entry at its low end.
+    fn may_merge(&self, block: BlockRef<'g>) -> bool {
+        if block.is_leftmost() {
+            return false;
+        }
+        let above = block.level() + 1;
+        if above >= self.list.height() {
+            return true;
+        }
+        let low = block.anchor().key();
+        let parent = self.list.seek(above, Place::At(low));
+        parent.is_leftmost() || parent.anchor().key() != low
+    }
+}
