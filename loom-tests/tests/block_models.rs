@@ -1,0 +1,139 @@
+//! Goal: the protocol of the block list holds in every interleaving of small models, and the models
+//! would find the defects that they are there for.
+//! Method: loom explores each model (threads of one or a few operations on a preloaded list with
+//! blocks of 2 or 3 words); every dereference reads a canary, what is retired is reclaimed at the
+//! earliest moment that a barrier may choose, and at the end the structure, the content and the
+//! number of allocations are checked. `every_mutant_is_killed` runs the models again, each in a
+//! process of its own, with one defect planted.
+#![cfg(whimbrel_loom)]
+
+mod block_harness;
+
+use block_harness::{Model, Op, Op::*, explore};
+use whimbrel_skiplist::block::Shape;
+use whimbrel_skiplist::block::model::Step;
+
+const fn flat(words: usize) -> Shape {
+    Shape { words: [words, words], fill: [words - 1, words - 1], levels: 1 }
+}
+
+const fn tall(words: usize, levels: usize) -> Shape {
+    Shape { words: [words, words], fill: [words - 1, words - 1], levels }
+}
+
+macro_rules! models {
+    ($($name:ident: $shape:expr, [$($setup:expr),*], $([$($op:expr),*]),+;)*) => {
+        $(#[test]
+        fn $name() {
+            explore(&Model {
+                name: stringify!($name),
+                shape: $shape,
+                setup: &[$($setup),*],
+                threads: &[$(&[$($op),*] as &[Op]),+],
+            });
+        })*
+    };
+}
+
+models! {
+    // Claims of words.
+    claim_two_keys: flat(3), [], [Put(1)], [Put(2)];
+    claim_same_key: flat(3), [], [Put(1)], [Put(1)];
+    claim_three_keys: flat(3), [], [Put(1)], [Put(2)], [Put(3)];
+    claim_same_key_of_three: flat(3), [], [Put(1), Put(2)], [Put(2), Put(1)];
+    get_beside_put: flat(3), [Put(1)], [Put(2)], [Get(2), Get(1)];
+
+    // The same key across a replacement.
+    same_key_across_split: flat(2), [Put(1), Put(5)], [Put(3)], [Put(3)];
+    same_key_across_split_wider: flat(3), [Put(1), Put(3), Put(5)], [Put(4)], [Put(4)];
+    insert_against_rebuild: flat(3), [Put(1)], [Put(3)], [Rebuild(0, 1)];
+    insert_against_rebuild_of_sealed: flat(3), [Put(1), Seal(1)], [Put(3)], [Rebuild(0, 1)];
+
+    // A sealed cell against a put and a rebuild.
+    sealed_against_put: flat(3), [Put(1)], [Seal(1)], [Put(1)];
+    sealed_put_rebuild: flat(3), [Put(1)], [Seal(1), Put(1)], [Rebuild(0, 1)];
+    put_over_sealed_twice: flat(3), [Put(1), Seal(1)], [Put(1)], [Put(1)];
+    put_over_sealed_across_rebuild: flat(2), [Put(1), Seal(1), Put(3)], [Put(1)], [Put(1)];
+    remove_against_get: flat(3), [Put(1), Put(2)], [Remove(1)], [Get(1), Get(2)];
+    seal_put_against_get: flat(3), [Put(1)], [Seal(1), Put(1)], [Get(1)];
+    seal_rebuild_put_against_two_puts: flat(2), [Put(1), Put(2)], [Seal(1), Put(1)], [Put(1)];
+
+    // Two neighbouring replacements.
+    neighbouring_splits: flat(2), [Put(1), Put(5), Put(2), Put(6)], [Put(3)], [Put(7)];
+    neighbouring_rebuilds: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 1)], [Rebuild(0, 3)];
+    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 2)], [Rebuild(0, 3)];
+    rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2), Rebuild(0, 2)], [Rebuild(0, 3)];
+    three_rebuilds: flat(2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 1)], [Rebuild(0, 2)], [Rebuild(0, 3)];
+
+    // Readers and scans against replacements.
+    get_across_split: flat(2), [Put(1), Put(5)], [Put(3)], [Get(5)];
+    get_across_two_splits: flat(2), [Put(1), Put(2), Put(5)],
+        [Rebuild(0, 2), Rebuild(0, 5)], [Get(5), Get(5)];
+    scan_across_split: flat(2), [Put(1), Put(5)], [Put(3)], [Scan];
+    scan_across_rebuilds: flat(2), [Put(1), Put(3), Put(5)],
+        [Rebuild(0, 3), Rebuild(0, 5)], [Scan];
+    scan_back_across_rebuilds: flat(2), [Put(1), Put(3), Put(5)],
+        [Rebuild(0, 3), Rebuild(0, 1)], [Back];
+    scan_beside_seal_and_put: flat(3), [Put(1), Put(2)], [Seal(1), Put(1)], [Scan];
+
+    // Merges.
+    merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
+    merge_against_insert_left: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Put(0)];
+    merge_against_rebuild_left: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 1)];
+    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 3)];
+    merge_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Merge(0, 3)];
+    merge_against_get: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 3)], [Get(3), Get(2)];
+    merge_against_scan: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Scan];
+    merge_against_scan_back: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Back];
+
+    // Two levels: announcements.
+    split_with_get: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Get(2), Get(3)];
+    splits_announce_both: tall(3, 2), [Put(1), Put(2), Put(3)], [Put(4)], [Put(5)];
+    splits_of_one_key: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Put(3)];
+    announce_against_merge: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Merge(0, 2), Merge(0, 3)];
+    announce_against_parent_rebuild: tall(3, 2), [Put(1), Put(2), Put(3)],
+        [Put(4), Put(5)], [Rebuild(1, 9)];
+    announce_against_parent_split: tall(2, 3), [Put(1), Put(2), Put(3)], [Put(4)], [Rebuild(1, 9)];
+    announce_against_child_rebuild: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Rebuild(0, 3)];
+    late_announcement: tall(2, 2), [Put(1), Put(2)],
+        [Put(3)], [Merge(0, 3), Put(4)];
+    merge_then_split_again: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3), Put(3)], [Get(3), Get(2)];
+    merge_and_get_again: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3)], [Get(3), Get(3)];
+    rebuild_child_and_get: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 3), Rebuild(0, 3)], [Get(3), Get(3)];
+    three_generations: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2), Merge(0, 3)], [Get(3), Get(2)];
+    merge_of_parent: tall(2, 3), [Put(1), Put(2), Put(3), Put(4), Put(5)],
+        [Merge(1, 9)], [Get(5), Get(3)];
+    merge_of_parent_against_announce: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(1, 9)], [Put(5)];
+    parent_entry_dies: tall(2, 2), [Put(1), Put(2), Put(3), Merge(0, 2)],
+        [Rebuild(1, 9)], [Get(3), Get(1)];
+
+    // Growth in height.
+    growth_against_growth: tall(2, 3), [Put(1)], [Put(2)], [Put(3)];
+    growth_against_get: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Get(2)];
+
+    // Removal through the policy.
+    remove_against_insert: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Put(3)];
+    remove_against_remove: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Remove(1)];
+
+    // Threads that stop for ever.
+    stopped_after_freeze: tall(2, 2), [Put(1), Put(2)], [Stop(Step::Frozen, &Put(3))], [Put(4)];
+    stopped_after_decision: tall(2, 2), [Put(1), Put(2)],
+        [Stop(Step::Decided, &Put(3))], [Put(4), Get(2)];
+    stopped_after_unlink: tall(2, 2), [Put(1), Put(2)],
+        [Stop(Step::Unlinked, &Put(3))], [Put(4), Get(2)];
+    stopped_before_announcing: tall(2, 2), [Put(1), Put(2)],
+        [Stop(Step::Retired, &Put(3))], [Put(4), Get(2)];
+    stopped_after_mark: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Marked, &Merge(0, 3))], [Get(3), Put(4)];
+    stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(4)];
+    stopped_absorber: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Decided, &Merge(0, 3))], [Put(3), Put(4), Get(3)];
+}
