@@ -69,6 +69,40 @@ pub enum Mutant {
     CaptureOwnerOnly,
 }
 
+#[cfg(whimbrel_loom)]
+impl Mutant {
+    /// Every defect there is.
+    pub const ALL: &[Self] = &[
+        Self::NoOwnerFence,
+        Self::NoHelperFence,
+        Self::NoSnapshotFence,
+        Self::NoRegistrationFence,
+        Self::NoCollectorFence,
+        Self::ClockReadAfterScan,
+        Self::UndecidedIgnored,
+        Self::RegisteredLate,
+        Self::ClockNotMoved,
+        Self::FailedMoveTakesSeen,
+        Self::SettledBeforeInstall,
+        Self::SettleIgnoresFloor,
+        Self::SettleRelaxed,
+        Self::FloorIsSnapshot,
+        Self::PendingPassed,
+        Self::PendingReturned,
+        Self::LatestFloorAboveClock,
+        Self::LatestFloorBelowClock,
+        Self::PendingNotHelped,
+        Self::ExistsNotHelped,
+        Self::BatchSettledEarly,
+        Self::BatchNotLookedAt,
+        Self::BatchSkipsAbsent,
+        Self::SealByStore,
+        Self::SealUnseen,
+        Self::CaptureEarly,
+        Self::CaptureOwnerOnly,
+    ];
+}
+
 #[cfg(not(whimbrel_loom))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {

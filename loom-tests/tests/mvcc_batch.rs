@@ -1,0 +1,214 @@
+//! Goal: a batch is seen whole or not at all, goes in exactly once however many carry it out, and leaves
+//! no trace when its precondition fails.
+//! Method: as in `mvcc.rs`, with batches over two keys.
+#![cfg(whimbrel_loom)]
+
+mod mvcc_common;
+
+use mvcc_common::{A, B, Act, World, at, explore_acts};
+use whimbrel_loom_tests::Bound;
+use whimbrel_mvcc::{Batch, Error, VersionToken};
+
+const TWO: Bound = Bound::Preemptions(3);
+const THREE: Bound = Bound::Preemptions(2);
+
+fn put_old(world: &World) {
+    world.put(A, 1);
+    world.put(B, 1);
+}
+
+fn nothing(_: &World) {}
+
+fn batch_both(world: &World, value: u8) {
+    let mut batch = Batch::new();
+    batch.put(&world.store, A, [value]).put(&world.store, B, [value]);
+    batch.commit().expect("without a precondition");
+}
+
+fn batch_two(world: &World) -> Vec<u8> {
+    batch_both(world, 2);
+    vec![]
+}
+
+/// Both keys in one snapshot, the second key first, looked at twice.
+fn look(world: &World) -> (u8, u8) {
+    let snapshot = world.store.snapshot();
+    let (b, a) = (at(&snapshot, B), at(&snapshot, A));
+    assert_eq!((at(&snapshot, A), at(&snapshot, B)), (a, b), "the snapshot changed");
+    (a, b)
+}
+
+#[test]
+fn batch_against_snapshot_reader() {
+    let look: Act = |world| {
+        let (a, b) = look(world);
+        assert_eq!(a, b, "torn");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[batch_two, look], |world, _| {
+        assert_eq!((world.get(A), world.get(B)), (2, 2));
+    });
+}
+
+#[test]
+fn batch_against_latest_reads() {
+    let read: Act = |world| {
+        let (b, a) = (world.get(B), world.get(A));
+        assert!(a >= b, "the batch was seen on one key, and not on the other afterwards");
+        let (later, _) = look(world);
+        assert!(later >= a, "a snapshot lacks a batch that was read");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[batch_two, read], |_, _| {});
+}
+
+#[test]
+fn batch_against_put_of_its_last_key() {
+    let put: Act = |world| {
+        world.put(B, 3);
+        let (a, b) = look(world);
+        assert!(b == 3 || (a, b) == (2, 2), "torn: {a} {b}");
+        vec![a, b]
+    };
+    explore_acts(TWO, put_old, &[batch_two, put], |world, saw| {
+        let end = (world.get(A), world.get(B));
+        assert!(end == (2, 2) || end == (2, 3), "{end:?}");
+        if saw[1] == [1, 3] {
+            assert_eq!(end, (2, 2), "the put came before the batch, so the batch wins");
+        }
+    });
+}
+
+#[test]
+fn batch_against_put_of_its_first_key() {
+    let put: Act = |world| {
+        world.put(A, 3);
+        let (a, b) = look(world);
+        assert!(a == 3 || (a, b) == (2, 2), "torn: {a} {b}");
+        vec![a, b]
+    };
+    explore_acts(TWO, put_old, &[batch_two, put], |world, saw| {
+        let end = (world.get(A), world.get(B));
+        assert!(end == (2, 2) || end == (3, 2), "{end:?}");
+        if saw[1] == [3, 1] {
+            assert_eq!(end, (2, 2), "the put came before the batch, so the batch wins");
+        }
+    });
+}
+
+#[test]
+fn batch_against_two_puts() {
+    // One put helps the batch from its first key on, the other writes over its last key: a helper that
+    // comes late must not install the batch's operation again.
+    let put_first: Act = |world| {
+        world.put(A, 3);
+        vec![]
+    };
+    let put_last: Act = |world| {
+        world.put(B, 4);
+        let (a, b) = look(world);
+        assert!(b == 4 || (b == 2 && a > 1), "a put was lost to a batch before it: {a} {b}");
+        vec![a, b]
+    };
+    explore_acts(THREE, put_old, &[batch_two, put_first, put_last], |world, saw| {
+        let b = world.get(B);
+        assert!(b == 2 || b == 4);
+        if saw[2][0] == 2 && saw[2][1] == 4 {
+            assert_eq!(b, 4, "the batch was there before the put, so the put wins");
+        }
+    });
+}
+
+#[test]
+fn two_overlapping_batches() {
+    let other: Act = |world| {
+        batch_both(world, 3);
+        let (a, b) = look(world);
+        assert_eq!(a, b, "torn");
+        assert!(a > 1, "a returned batch is missing");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[batch_two, other], |world, _| {
+        assert_eq!(world.get(A), world.get(B), "torn");
+    });
+}
+
+#[test]
+fn two_overlapping_batches_against_snapshot() {
+    let three: Act = |world| {
+        batch_both(world, 3);
+        vec![]
+    };
+    let look: Act = |world| {
+        let (a, b) = look(world);
+        assert_eq!(a, b, "torn");
+        vec![]
+    };
+    explore_acts(Bound::Preemptions(1), nothing, &[batch_two, three, look], |world, _| {
+        assert_eq!(world.get(A), world.get(B), "torn");
+    });
+}
+
+#[test]
+fn batch_that_removes_an_absent_key_against_put() {
+    let batch: Act = |world| {
+        let mut batch = Batch::new();
+        batch.put(&world.store, A, [2]).remove(&world.store, B);
+        batch.commit().expect("without a precondition");
+        vec![]
+    };
+    let put: Act = |world| {
+        world.put(B, 3);
+        let (a, b) = look(world);
+        vec![a, b]
+    };
+    explore_acts(TWO, nothing, &[batch, put], |world, saw| {
+        assert_eq!(world.get(A), 2);
+        match saw[1][..] {
+            [0, 3] => assert_eq!(world.get(B), 0, "the put came before the batch, which removes"),
+            [2, 3] => {}
+            [2, 0] => assert_eq!(world.get(B), 0),
+            _ => panic!("torn: {saw:?}"),
+        }
+    });
+}
+
+#[test]
+fn batch_with_failing_precondition_against_put() {
+    let batch: Act = |world| {
+        let mut batch = Batch::new();
+        batch.expect_absent(&world.store, A);
+        batch.put(&world.store, A, [2]).put(&world.store, B, [2]);
+        match batch.commit() {
+            Ok(_) => vec![1],
+            Err(Error::PreconditionFailed { .. }) => vec![0],
+            Err(err) => panic!("{err}"),
+        }
+    };
+    let put: Act = |world| {
+        world.put(A, 3);
+        let (a, b) = look(world);
+        assert!(a == 3, "a returned put is missing");
+        vec![b]
+    };
+    explore_acts(TWO, nothing, &[batch, put], |world, saw| {
+        let begun = saw[0][0] == 1;
+        assert_eq!((world.get(A), world.get(B)), (3, if begun { 2 } else { 0 }));
+        assert_eq!(saw[1][0], world.get(B), "the batch was before the put, or never");
+    });
+}
+
+#[test]
+fn two_batches_with_one_precondition() {
+    fn batch(world: &World, value: u8) -> Vec<u8> {
+        let mut batch = Batch::new();
+        batch.expect(&world.store, A, VersionToken::of_value(&[1]));
+        batch.put(&world.store, A, [value]).put(&world.store, B, [value]);
+        vec![u8::from(batch.commit().is_ok())]
+    }
+    explore_acts(TWO, put_old, &[|w| batch(w, 2), |w| batch(w, 3)], |world, saw| {
+        assert_eq!(saw[0][0] + saw[1][0], 1, "exactly one begins");
+        let value = if saw[0][0] == 1 { 2 } else { 3 };
+        assert_eq!((world.get(A), world.get(B)), (value, value));
+    });
+}

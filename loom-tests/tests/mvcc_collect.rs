@@ -1,0 +1,191 @@
+//! Goal: the collector takes nothing that a snapshot sees, finds everything that none sees, and never
+//! loses a write; captured keys cover what a snapshot does not see.
+//! Method: as in `mvcc.rs`. Each version and descriptor has a canary, so one that is used after it was
+//! reclaimed is a violation.
+#![cfg(whimbrel_loom)]
+
+mod mvcc_common;
+
+use mvcc_common::{A, B, Act, World, at, explore_acts};
+use whimbrel_loom_tests::Bound;
+use whimbrel_mvcc::Batch;
+
+const TWO: Bound = Bound::Preemptions(3);
+const THREE: Bound = Bound::Preemptions(2);
+
+fn put_old(world: &World) {
+    world.put(A, 1);
+}
+
+fn put_two(world: &World) -> Vec<u8> {
+    world.put(A, 2);
+    vec![]
+}
+
+fn look_twice(world: &World) -> Vec<u8> {
+    let snapshot = world.store.snapshot();
+    let first = at(&snapshot, A);
+    assert_eq!(at(&snapshot, A), first, "the snapshot changed");
+    vec![first]
+}
+
+fn collect(world: &World) -> Vec<u8> {
+    world.store.collect();
+    vec![]
+}
+
+#[test]
+fn collection_against_snapshot_registration() {
+    let put_and_collect: Act = |world| {
+        world.put(A, 2);
+        collect(world)
+    };
+    explore_acts(TWO, put_old, &[put_and_collect, look_twice], |_, saw| {
+        assert!(saw[1][0] == 1 || saw[1][0] == 2, "{saw:?}");
+    });
+}
+
+#[test]
+fn collection_against_put_and_snapshot() {
+    explore_acts(THREE, put_old, &[put_two, collect, look_twice], |_, saw| {
+        assert!(saw[2][0] == 1 || saw[2][0] == 2, "{saw:?}");
+    });
+}
+
+#[test]
+fn collection_of_a_middle_version_against_snapshot_registration() {
+    // A snapshot that is open sees the oldest version; the middle one goes while another is taken.
+    let hold_and_write: Act = |world| {
+        let held = world.store.snapshot();
+        world.put(A, 2);
+        world.put(A, 3);
+        collect(world);
+        assert_eq!(at(&held, A), 1, "a version that an open snapshot sees was taken");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[hold_and_write, look_twice], |_, saw| {
+        assert!((1..=3).contains(&saw[1][0]), "{saw:?}");
+    });
+}
+
+#[test]
+fn collection_against_latest_read() {
+    let put_and_collect: Act = |world| {
+        world.put(A, 2);
+        world.put(A, 3);
+        collect(world)
+    };
+    let read: Act = |world| {
+        let (first, second) = (world.get(A), world.get(A));
+        assert!(first > 0 && second >= first, "{first}, then {second}");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[put_and_collect, read], |_, _| {});
+}
+
+#[test]
+fn seal_against_put() {
+    let remove_and_collect: Act = |world| {
+        let removed = world.remove(A);
+        collect(world);
+        vec![removed]
+    };
+    explore_acts(TWO, put_old, &[remove_and_collect, put_two], |world, saw| {
+        let end = if saw[0][0] == 1 { 2 } else { 0 };
+        assert_eq!(world.get(A), end, "removed {}", saw[0][0]);
+    });
+}
+
+#[test]
+fn seal_against_snapshot() {
+    let remove_and_collect: Act = |world| {
+        world.remove(A);
+        collect(world);
+        assert_eq!(world.get(A), 0);
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[remove_and_collect, look_twice], |_, _| {});
+}
+
+#[test]
+fn seal_under_an_open_snapshot_against_put() {
+    let hold_and_remove: Act = |world| {
+        let held = world.store.snapshot();
+        let seen = at(&held, A);
+        world.remove(A);
+        collect(world);
+        assert_eq!(at(&held, A), seen, "a key that an open snapshot sees was dropped");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[hold_and_remove, put_two], |_, _| {});
+}
+
+#[test]
+fn collection_against_batch() {
+    let batch: Act = |world| {
+        let mut batch = Batch::new();
+        batch.remove(&world.store, A).put(&world.store, B, [2]);
+        batch.commit().expect("without a precondition");
+        collect(world);
+        vec![]
+    };
+    let put: Act = |world| {
+        world.put(A, 3);
+        let snapshot = world.store.snapshot();
+        let (a, b) = (at(&snapshot, A), at(&snapshot, B));
+        assert!(a == 3 || b == 2, "torn: {a} {b}");
+        vec![]
+    };
+    explore_acts(TWO, put_old, &[batch, put], |_, _| {});
+}
+
+#[test]
+fn capture_against_writer() {
+    // The start: what was under way leaves, then the snapshot; what it does not see is captured.
+    let follow: Act = |world| {
+        world.start_capture();
+        let ticket = world.clock.barrier().ticket();
+        while !world.clock.barrier().poll(ticket) {
+            loom::thread::yield_now();
+        }
+        vec![at(&world.store.snapshot(), A)]
+    };
+    explore_acts(TWO, put_old, &[put_two, follow], |world, saw| {
+        let captured = world.drain();
+        assert!(saw[1][0] == 2 || captured == [A], "lost: seen {}, {captured:?}", saw[1][0]);
+    });
+}
+
+#[test]
+fn capture_drained_against_writer() {
+    // A round: what a snapshot taken after a drain does not see comes with a later drain.
+    let round: Act = |world| {
+        world.drain();
+        vec![at(&world.store.snapshot(), A)]
+    };
+    let before: fn(&World) = |world| {
+        put_old(world);
+        world.start_capture();
+    };
+    explore_acts(TWO, before, &[put_two, round], |world, saw| {
+        let captured = world.drain();
+        assert!(saw[1][0] == 2 || captured == [A], "lost: seen {}, {captured:?}", saw[1][0]);
+    });
+}
+
+#[test]
+fn capture_against_batch_and_its_helper() {
+    let batch: Act = |world| {
+        let mut batch = Batch::new();
+        batch.put(&world.store, A, [2]).put(&world.store, B, [2]);
+        batch.commit().expect("without a precondition");
+        vec![]
+    };
+    let put: Act = |world| {
+        world.put(A, 3);
+        vec![]
+    };
+    explore_acts(TWO, World::start_capture, &[batch, put], |world, _| {
+        assert_eq!(world.drain(), [A, B]);
+    });
+}
