@@ -7,7 +7,7 @@
 
 mod mvcc_common;
 
-use mvcc_common::{A, B, Act, World, at, explore_acts};
+use mvcc_common::{A, Act, B, World, at, explore_acts};
 use whimbrel_loom_tests::Bound;
 use whimbrel_mvcc::Inserted;
 

@@ -32,6 +32,10 @@ const SHARE: usize = 2;
 const SHARE_OF_QUEUE: usize = 32;
 const SHARE_MOST: usize = 128;
 
+/// Passes of [`Store::collect`]: a tombstone goes only after what it hides, so a second pass may find
+/// more than the first. Bounded, because writers may make garbage all the time.
+const PASSES: usize = 4;
+
 /// Entries between two guards of [`Store::collect`].
 const SESSION: usize = 256;
 
@@ -149,7 +153,7 @@ impl Access<'_> {
 }
 
 impl Store {
-    /// Unlinks every version that no open snapshot sees, and drops the records of removed keys that
+    /// Unlinks every version that was superseded before the call and that no open snapshot sees, and drops the records of removed keys that
     /// nobody sees any more. The memory goes to the barrier, which reclaims it once the accesses that
     /// are under way have left.
     ///
@@ -160,8 +164,7 @@ impl Store {
     /// O(d) for d entries of the dead list that no open snapshot keeps.
     pub fn collect(&self) -> CollectReport {
         let mut report = CollectReport::default();
-        // A tombstone goes only after what it hides: a second pass may find more than the first.
-        loop {
+        for _ in 0..PASSES {
             let before = report.progress();
             self.collect_pass(&mut report);
             if report.progress() == before {
