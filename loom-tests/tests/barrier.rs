@@ -134,8 +134,8 @@ mod models {
         });
     }
 
-    /// Two threads retire, close and leave beside each other: who meets a claim goes away, so who holds
-    /// it has to look again.
+    /// Two threads retire, close and leave beside each other: who meets a claim goes away, so who
+    /// holds it has to look again.
     #[test]
     fn claim_against_claim() {
         explore(Bound::Preemptions(3), || {
@@ -151,8 +151,8 @@ mod models {
         });
     }
 
-    /// The accesses of two sessions leave at the same time; the later one finds the claim taken, and
-    /// nobody calls again.
+    /// The accesses of two sessions leave at the same time; the later one finds the claim taken,
+    /// and nobody calls again.
     #[test]
     fn leave_against_leave_of_the_next_session() {
         explore(Bound::None, || {
@@ -207,7 +207,8 @@ mod models {
         });
     }
 
-    /// An access of a session that begins while an item is retired into the one before must not see it.
+    /// An access of a session that begins while an item is retired into the one before must not see
+    /// it.
     #[test]
     fn retire_against_the_next_session() {
         explore(Bound::None, || {
@@ -241,8 +242,8 @@ mod models {
         });
     }
 
-    /// The slot of a session that is just being terminated is used again by the session that is four
-    /// numbers later.
+    /// The slot of a session that is just being terminated is used again by the session that is
+    /// four numbers later.
     #[test]
     fn ring_reuse() {
         explore(Bound::Preemptions(2), || {
@@ -278,8 +279,8 @@ mod models {
         });
     }
 
-    /// One thread ends the first session, another the second: who ends the second passes on nothing it
-    /// did not learn, so the first has to tell it that the reader has left.
+    /// One thread ends the first session, another the second: who ends the second passes on nothing
+    /// it did not learn, so the first has to tell it that the reader has left.
     #[test]
     fn enter_against_close_against_remove_and_close() {
         explore(Bound::Preemptions(2), || {

@@ -1,9 +1,10 @@
 //! Goal: the list keeps its order, one record a key, and no way to memory that is reclaimed.
 //! Method: two or three threads on the shipped `List`; towers are chosen by the last byte of a key
 //! (`0` to `3`: height 1 to 4). Every dereference touches a canary. At the end the structure is
-//! audited on all levels *after* everything retired was reclaimed, so a link that was left behind is
-//! a violation in any case. Models named `.._reclaimed` have sessions of their own in each thread;
-//! in the others the main thread holds one session for all, which leaves fewer interleavings.
+//! audited on all levels *after* everything retired was reclaimed, so a link that was left behind
+//! is a violation in any case. Models named `.._reclaimed` have sessions of their own in each
+//! thread; in the others the main thread holds one session for all, which leaves fewer
+//! interleavings.
 
 #[cfg(whimbrel_loom)]
 mod models {
@@ -433,7 +434,8 @@ mod models {
         );
     }
 
-    /// A sealed record that is still linked does not count: the sealer or the other thread makes a new one.
+    /// A sealed record that is still linked does not count: the sealer or the other thread makes a
+    /// new one.
     #[test]
     fn insert_over_a_sealed_record_against_insert() {
         fn seal_and_insert_b(list: &List, g: &Guard<'_>) -> usize {
@@ -453,7 +455,8 @@ mod models {
         );
     }
 
-    /// The key comes back while its first inserter still links the tower of the record that was removed.
+    /// The key comes back while its first inserter still links the tower of the record that was
+    /// removed.
     #[test]
     fn insert_against_remove_against_insert_of_the_same_key() {
         let acts: [Act; 3] = [insert_a, remove_a, insert_a];

@@ -7,8 +7,8 @@ use crate::height::MAX_HEIGHT;
 use crate::node::NodeRef;
 
 impl List {
-    /// Checks that every level is in strictly ascending order, holds no removed node, and is part of
-    /// the level below; and that the accounts agree. Returns the number of records.
+    /// Checks that every level is in strictly ascending order, holds no removed node, and is part
+    /// of the level below; and that the accounts agree. Returns the number of records.
     ///
     /// For the tests of this crate and of those who build on it. Ends what it meets in a panic.
     ///

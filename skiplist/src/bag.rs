@@ -68,7 +68,8 @@ impl Taken {
             next = item.next;
             items += 1;
             bytes += item.bytes as u64;
-            // SAFETY: the caller says that nobody can reach it; who retired it vouched for `reclaim`.
+            // SAFETY: the caller says that nobody can reach it; who retired it vouched for
+            // `reclaim`.
             unsafe { (item.reclaim)(item.ptr) };
         }
         (items, bytes)

@@ -8,11 +8,12 @@
 //! # How it works
 //!
 //! *Enter*: read the number of the open session, count yourself into its slot, fence, look again:
-//! when the session was closed meanwhile, leave it and begin anew. *Leave*: take yourself out, fence,
-//! look whether your session is closed; if so try to terminate. *Retire*: fence, read the number of
-//! the open session, put the item into the bag of its slot. *Close*: raise the number by one when the
-//! ring has room. *Terminate*: take the oldest session that has not terminated; when it is closed and
-//! nobody is counted in it, claim it, take its bags, give the claim up, reclaim; then look again.
+//! when the session was closed meanwhile, leave it and begin anew. *Leave*: take yourself out,
+//! fence, look whether your session is closed; if so try to terminate. *Retire*: fence, read the
+//! number of the open session, put the item into the bag of its slot. *Close*: raise the number by
+//! one when the ring has room. *Terminate*: take the oldest session that has not terminated; when
+//! it is closed and nobody is counted in it, claim it, take its bags, give the claim up, reclaim;
+//! then look again.
 //!
 //! # Invariants
 //!
@@ -22,11 +23,11 @@
 //! - **R2** A session terminates only after every access of it and of all earlier ones has left.
 //!   (R1, and sessions terminate in order. A count may also hold accesses that came too late and
 //!   will leave again: they delay, they never hide anybody.)
-//! - **R3** Open and unfinished sessions have distinct slots: `current - terminated < RING`, checked
-//!   with a `terminated` that may be old, so on the safe side. A slot is used again only after its
-//!   bags were taken (the claim is given up after that).
-//! - **R4** A retirer is inside a session p, and the session c whose bag it uses is not older than p
-//!   (one thread reads `current` in order). So c does not terminate before it has left, and the
+//! - **R3** Open and unfinished sessions have distinct slots: `current - terminated < RING`,
+//!   checked with a `terminated` that may be old, so on the safe side. A slot is used again only
+//!   after its bags were taken (the claim is given up after that).
+//! - **R4** A retirer is inside a session p, and the session c whose bag it uses is not older than
+//!   p (one thread reads `current` in order). So c does not terminate before it has left, and the
 //!   slot of c is c's while it pushes.
 //! - **R5** An access that can still reach an item retired into session c is inside a session not
 //!   later than c. (An access of a later session read `current` above c before its fence; the
@@ -38,11 +39,13 @@
 //!   who is relied upon sees what was done before (a leaving, a closing).
 //!
 //! Items retired into the open session wait until it is closed: by the retirer after 64 items or
-//! 1 MiB on its stripe, or by [`Barrier::flush`]. [`Barrier::poll`] with a ticket waits for accesses
-//! by the same means: an access of a session later than the ticket's sees what was stored before it.
+//! 1 MiB on its stripe, or by [`Barrier::flush`]. [`Barrier::poll`] with a ticket waits for
+//! accesses by the same means: an access of a session later than the ticket's sees what was stored
+//! before it.
 //!
-//! Progress: entering repeats only when a session was closed meanwhile; nothing waits. A thread that
-//! stops inside a session delays reclamation, never another thread. One that stops with a claim too.
+//! Progress: entering repeats only when a session was closed meanwhile; nothing waits. A thread
+//! that stops inside a session delays reclamation, never another thread. One that stops with a
+//! claim too.
 
 use std::marker::PhantomData;
 

@@ -2,7 +2,8 @@
 //!
 //! A [`List`] maps byte keys (`memcmp` order) to one atomic 64-bit *cell* per key. The list never
 //! interprets a cell, but for one value: [`SEALED`] means that the record is dead for ever, so it
-//! may be taken out with [`List::unlink_sealed`], and that whoever wants the key makes a new record.
+//! may be taken out with [`List::unlink_sealed`], and that whoever wants the key makes a new
+//! record.
 //!
 //! Every access happens under a [`Guard`] of the list's [`Barrier`]. Memory that was unlinked is
 //! handed to the barrier, which reclaims it once no access can still see it.

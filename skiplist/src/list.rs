@@ -3,6 +3,8 @@
 use std::ops::{Bound, ControlFlow};
 use std::ptr::NonNull;
 
+#[cfg(doc)]
+use crate::SEALED;
 use crate::height::{MAX_HEIGHT, height_of};
 use crate::node::{INSERTER_DONE, NodeRef, Owned, free, reclaim};
 use crate::plant::planted;
@@ -87,8 +89,8 @@ impl List {
     ///
     /// `init` writes the inline part (`inline_len` bytes, zeroed, aligned to 8) of a record that
     /// nobody else can see yet, and returns the first value of its cell. It may have run although
-    /// the answer is [`FindOrInsert::Found`]: then another thread was first, and the fresh record was
-    /// freed as plain bytes.
+    /// the answer is [`FindOrInsert::Found`]: then another thread was first, and the fresh record
+    /// was freed as plain bytes.
     ///
     /// Linearization point: the link at level 0. Sealed records of the key are taken out first.
     ///
@@ -206,8 +208,8 @@ impl List {
     ///
     /// # Safety
     ///
-    /// The record is of this list, and was not handed to [`List::unlink_sealed`] (by anybody) before
-    /// the session of `g` was entered.
+    /// The record is of this list, and its cell was not [`SEALED`] when the session of `g` was
+    /// entered: a sealed record may have been taken out by anybody who wanted its key.
     #[must_use]
     pub unsafe fn record_from_raw<'g>(&'g self, raw: NonNull<u8>, g: &'g Guard<'_>) -> Record<'g> {
         self.check(g);
@@ -216,8 +218,8 @@ impl List {
         Record { node, list: self }
     }
 
-    /// Number of records, sealed ones that are still in the list included. O(1); exact when no other
-    /// thread is inside a call.
+    /// Number of records, sealed ones that are still in the list included. O(1); exact when no
+    /// other thread is inside a call.
     #[must_use]
     pub fn len_estimate(&self) -> usize {
         usize::try_from(self.records.get()).unwrap_or(usize::MAX)
@@ -294,8 +296,8 @@ impl Drop for List {
             return;
         }
         let mut next = self.head().as_ptr();
-        // SAFETY: exclusive access: what is linked at level 0 (the head first) is owned by the list,
-        // what was taken out belongs to the barrier.
+        // SAFETY: exclusive access: what is linked at level 0 (the head first) is owned by the
+        // list, what was taken out belongs to the barrier.
         while let Some(node) = unsafe { NodeRef::protect(next) } {
             next = node.link(0).load().ptr;
             // SAFETY: nobody can reach it any more, and the loop has left it.

@@ -110,9 +110,9 @@ impl Link {
         let success = if planted!(PublishNoAcquire) {
             Ordering::Release
         } else {
-            // ORDERING: Release pairs with the Acquire in `load`: publishes header, key, inline part
-            // and tower. Acquire pairs with the Release in `bypass`: a node of the same key that came
-            // and went since the place was found is seen marked on all levels. Row L3.
+            // ORDERING: Release pairs with the Acquire in `load`: publishes header, key, inline
+            // part and tower. Acquire pairs with the Release in `bypass`: a node of the same key
+            // that came and went since the place was found is seen marked on all levels. Row L3.
             ordering!(AcqRel, PublishRelaxed)
         };
         self.0.compare_exchange(from, node, success, Ordering::Relaxed).is_ok()
@@ -121,8 +121,8 @@ impl Link {
     /// Takes the marked node `from` out: its successor `to` takes its place.
     #[must_use]
     pub(crate) fn bypass(&self, from: *mut Header, to: *mut Header) -> bool {
-        // ORDERING: Release; pairs with the Acquire in `load`: who comes this way also sees the mark
-        // that let us unlink, and the node behind `to`. Row L4.
+        // ORDERING: Release; pairs with the Acquire in `load`: who comes this way also sees the
+        // mark that let us unlink, and the node behind `to`. Row L4.
         self.0
             .compare_exchange(from, to, ordering!(Release, BypassRelaxed), Ordering::Relaxed)
             .is_ok()
@@ -131,8 +131,8 @@ impl Link {
     /// Gives a node that is not yet linked at this level another successor. False when marked.
     #[must_use]
     pub(crate) fn retarget(&self, from: *mut Header, to: *mut Header) -> bool {
-        // ORDERING: Release; the successor was read with Acquire, the marker that copies the pointer
-        // passes it on. Row L5.
+        // ORDERING: Release; the successor was read with Acquire, the marker that copies the
+        // pointer passes it on. Row L5.
         self.0.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
@@ -246,8 +246,8 @@ impl<'g> NodeRef<'g> {
     }
 
     pub(crate) fn is_sealed(self) -> bool {
-        // ORDERING: Relaxed; the list reads nothing because of a seal, and what its owner did before
-        // is ordered by the owner. Row L7.
+        // ORDERING: Relaxed; the list reads nothing because of a seal, and what its owner did
+        // before is ordered by the owner. Row L7.
         self.header().cell.load(Ordering::Relaxed) == SEALED
     }
 

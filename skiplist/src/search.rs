@@ -3,21 +3,21 @@
 //! # Invariant
 //!
 //! - **S1** Every node that a search or a walk looks at was linked, at the level on which it was
-//!   found, at a moment since the search began; so it was not retired before, and the session of the
-//!   guard protects it (R5).
+//!   found, at a moment since the search began; so it was not retired before, and the session of
+//!   the guard protects it (R5).
 //!
-//! For the head it is trivial. Take a node N that was linked at a moment, and its link read later. If
-//! the link is unmarked, N is linked right then (L2), and so is the successor. If it is marked and was
-//! marked after that moment, N was linked when it was marked, with this successor behind it. If it was
-//! marked before that moment, N was linked at that moment already with this successor behind it. So
-//! going *right* over marked nodes is safe. Going *down* from N is safe only when its link was seen
-//! unmarked: then the links below were marked later than that (L3), if at all. From a node that was
-//! seen marked it is not: it may still be linked here, long unlinked below, and what it leads to
-//! there may be reclaimed. Hence readers never descend from a marked node, and the search that
-//! unlinks begins anew when it finds its predecessor marked.
+//! For the head it is trivial. Take a node N that was linked at a moment, and its link read later.
+//! If the link is unmarked, N is linked right then (L2), and so is the successor. If it is marked
+//! and was marked after that moment, N was linked when it was marked, with this successor behind
+//! it. If it was marked before that moment, N was linked at that moment already with this successor
+//! behind it. So going *right* over marked nodes is safe. Going *down* from N is safe only when its
+//! link was seen unmarked: then the links below were marked later than that (L3), if at all. From a
+//! node that was seen marked it is not: it may still be linked here, long unlinked below, and what
+//! it leads to there may be reclaimed. Hence readers never descend from a marked node, and the
+//! search that unlinks begins anew when it finds its predecessor marked.
 //!
-//! It follows that every key that is in the list from the beginning of a search or walk to its end is
-//! met, and that "absent" was true at a moment between the two.
+//! It follows that every key that is in the list from the beginning of a search or walk to its end
+//! is met, and that "absent" was true at a moment between the two.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ops::Bound;
@@ -107,8 +107,8 @@ impl List {
         place
     }
 
-    /// Finds the place of `key` on every level below `height` at least, and unlinks the marked nodes
-    /// that it meets, up to and including those of equal key.
+    /// Finds the place of `key` on every level below `height` at least, and unlinks the marked
+    /// nodes that it meets, up to and including those of equal key.
     pub(crate) fn search<'g>(&'g self, key: &[u8], height: usize, g: &'g Guard<'_>) -> Path<'g> {
         loop {
             if let Some(path) = self.try_search(key, height, g) {

@@ -1,27 +1,28 @@
 //! Linking a tower, and taking it out: the hand-shake of inserter and remover.
 //!
-//! After Harris (2001) and Fraser (2004): a node is removed by marking its links, from the top down;
-//! whoever marks level 0 is the remover; marked nodes are unlinked by searches. The classic defect is
-//! an inserter that links an upper level after the remover's search has passed it. Here the inserter
-//! says when it links no more ([`INSERTER_DONE`]) and the remover when all is marked ([`REMOVED`]);
-//! the second of the two searches once more, and retires.
+//! After Harris (2001) and Fraser (2004): a node is removed by marking its links, from the top
+//! down; whoever marks level 0 is the remover; marked nodes are unlinked by searches. The classic
+//! defect is an inserter that links an upper level after the remover's search has passed it. Here
+//! the inserter says when it links no more ([`INSERTER_DONE`]) and the remover when all is marked
+//! ([`REMOVED`]); the second of the two searches once more, and retires.
 //!
 //! # Invariants
 //!
 //! - **L1** A marked link never changes again: every exchange expects an unmarked value.
-//! - **L2** A node is linked at a level only by its inserter, once, bottom up, and unlinked only when
-//!   it is marked there. So an unmarked node that is linked at a level is linked at all below.
+//! - **L2** A node is linked at a level only by its inserter, once, bottom up, and unlinked only
+//!   when it is marked there. So an unmarked node that is linked at a level is linked at all below.
 //! - **L3** Whoever sees a node marked at a level sees it marked on all levels above.
-//! - **L4** At a level only one node of a key is linked at any moment, and links lead to greater keys.
-//!   (A record comes into being only when no other of its key is linked at level 0, so all older ones
-//!   are marked on all levels by then; the exchange that links it acquires that. An older node cannot
-//!   be linked in front of it any more, as that would need a new successor for a marked link.)
-//! - **L5** A path without a node of the key holds no successor with the key on any level: otherwise
-//!   an inserter could link its node in front of a removed one, and the removed one's last search,
-//!   which ends at the first unmarked node of the key, would not reach it.
+//! - **L4** At a level only one node of a key is linked at any moment, and links lead to greater
+//!   keys. (A record comes into being only when no other of its key is linked at level 0, so all
+//!   older ones are marked on all levels by then; the exchange that links it acquires that. An
+//!   older node cannot be linked in front of it any more, as that would need a new successor for a
+//!   marked link.)
+//! - **L5** A path without a node of the key holds no successor with the key on any level:
+//!   otherwise an inserter could link its node in front of a removed one, and the removed one's
+//!   last search, which ends at the first unmarked node of the key, would not reach it.
 //! - **L6** Once a node is marked everywhere and its inserter is done, a search for its key that
-//!   begins at its height finds it wherever it is still linked, and after it no link that anybody can
-//!   follow leads to it. Such a search ends every removal, before the node is retired, once.
+//!   begins at its height finds it wherever it is still linked, and after it no link that anybody
+//!   can follow leads to it. Such a search ends every removal, before the node is retired, once.
 
 use crate::node::{INSERTER_DONE, NodeRef, REMOVED};
 use crate::plant::planted;
@@ -96,7 +97,8 @@ impl List {
             let _ = self.search(node.key(), node.height(), g);
         }
         // SAFETY: all levels are marked and the inserter links no more, so the search has met the
-        // node wherever it was still linked, and unlinked it; the state makes one caller the second.
+        // node wherever it was still linked, and unlinked it; the state makes one caller the
+        // second.
         unsafe { self.retire(node, g) };
     }
 }

@@ -44,8 +44,8 @@ impl List {
     ///
     /// # Complexity
     ///
-    /// O(log n) for every 16 steps or so: the list has no links backwards. The walk reads short runs
-    /// forwards and hands them out in reverse.
+    /// O(log n) for every 16 steps or so: the list has no links backwards. The walk reads short
+    /// runs forwards and hands them out in reverse.
     ///
     /// # Panics
     ///
