@@ -42,8 +42,31 @@ fn a_clean_run_is_ok_and_reports_every_key() {
     assert!(output.status.success(), "{report}");
     assert_eq!(report["ok"], true);
     assert_eq!(report["snapshot_stable"], true);
-    assert!(number(&report, "/index_entries") > 4000.0);
+    assert_eq!(report["restore"]["equal"], true);
+    for path in [
+        "/records",
+        "/index_entries",
+        "/backup/bytes",
+        "/backup/ratio",
+        "/backup/entries_per_s",
+        "/restore/entries_per_s",
+        "/migration/keys",
+        "/migration/keys_per_s",
+        "/migration/mb_per_s",
+        "/migration/rounds",
+        "/migration/write_blackout_ms",
+        "/migration/read_blackout_ms",
+        "/migration/acknowledged_writes",
+        "/migration/reads",
+        "/migration/p99_us_before",
+        "/migration/p99_us_during",
+        "/migration/max_us_during",
+    ] {
+        assert!(number(&report, path) > 0.0, "{path} in {report}");
+    }
     assert_eq!(number(&report, "/records"), 4000.0);
+    assert_eq!(number(&report, "/migration/lost_writes"), 0.0);
+    assert_eq!(number(&report, "/migration/stale_reads"), 0.0);
     let queries = report["queries"].as_array().expect("an array of questions");
     assert!(queries.len() >= 5, "exact, prefix, range, reverse with limit, count at least");
     for query in queries {
@@ -66,8 +89,28 @@ fn is_found(plant: &str, checks: &[&str]) {
 }
 
 #[test]
+fn a_dropped_captured_write_is_found() {
+    is_found("dropped-captured-write", &["migration-digest"]);
+}
+
+#[test]
+fn serving_after_the_grant_is_found() {
+    is_found("serving-after-grant", &["lost-writes", "stale-reads"]);
+}
+
+#[test]
+fn a_flipped_backup_block_is_found() {
+    is_found("flipped-backup-block", &["restore"]);
+}
+
+#[test]
 fn a_moving_snapshot_is_found() {
     is_found("moving-snapshot", &["snapshot-stable"]);
+}
+
+#[test]
+fn a_skipped_delta_round_is_found() {
+    is_found("skipped-delta-round", &["migration-digest"]);
 }
 
 fn file(dir: &Path, name: &str, bytes: &[u8]) -> String {
@@ -135,5 +178,5 @@ fn an_unknown_fault_is_refused_with_the_known_ones() {
     let output = tour(&["--plant", "gremlins"]);
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("moving-snapshot"), "{errors}");
+    assert!(errors.contains("skipped-delta-round"), "{errors}");
 }

@@ -1,9 +1,14 @@
 //! Between the tour's own model and the engine: definitions, documents, values.
 
 use std::cmp::Ordering;
+use std::path::Path;
+use std::sync::Arc;
 
+use indicatif::ProgressBar;
+use whimbrel::mvcc::Digest;
 use whimbrel::{
-    Collection, CollectionDef, CollectionView, Document, Engine, IndexDef, Kind, Value,
+    Collection, CollectionDef, CollectionView, Document, Engine, EngineSnapshot, ExportOptions,
+    IndexDef, Kind, Progress, RestoreOptions, Value, Work,
 };
 
 use super::error::TourError;
@@ -88,7 +93,17 @@ pub(super) struct Db {
 /// The engine as one snapshot shows it.
 #[derive(Clone, Debug)]
 pub(super) struct View {
+    snapshot: EngineSnapshot,
     view: CollectionView,
+}
+
+/// What a backup wrote.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    /// Ordered entries.
+    pub entries: u64,
+    /// Bytes of their keys and values before compression.
+    pub raw_bytes: u64,
 }
 
 impl Db {
@@ -108,7 +123,7 @@ impl Db {
         let view = snapshot
             .collection(self.collection.name())
             .map_err(|error| TourError::engine("taking a snapshot", &error))?;
-        Ok(View { view })
+        Ok(View { snapshot, view })
     }
 
     /// Replaces a document.
@@ -126,9 +141,53 @@ impl Db {
             .map(drop)
             .map_err(|error| TourError::engine("removing a document", &error))
     }
+
+    /// Backs up what `view` shows.
+    pub(super) fn back_up(view: &View, dir: &Path, bar: &Bar) -> Result<Written, TourError> {
+        let options = ExportOptions::default().with_work(bar.work());
+        let report = view
+            .snapshot
+            .backup(dir, &options)
+            .map_err(|error| TourError::engine("backing up", &error))?;
+        Ok(Written { entries: report.entries, raw_bytes: report.raw_bytes })
+    }
+
+    /// Restores the collection of `table` from a backup.
+    pub(super) fn restore(table: &Table, dir: &Path, bar: &Bar) -> Result<Self, TourError> {
+        let failed = |error| TourError::engine("restoring", &error);
+        let options = RestoreOptions::default().with_work(bar.work());
+        let engine = Engine::restore(dir, &options).map_err(failed)?.engine;
+        let collection = engine.collection(&table.name).map_err(failed)?;
+        Ok(Self { engine, collection })
+    }
+}
+
+/// A bar that the work on a backup moves.
+#[derive(Clone, Debug)]
+pub(super) struct Bar(pub ProgressBar);
+
+impl Bar {
+    fn work(&self) -> Work {
+        Work::default().with_progress(Arc::new(self.clone()))
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, entries: u64) {
+        self.0.set_length(entries);
+    }
+
+    fn add(&self, entries: u64, _bytes: u64) {
+        self.0.inc(entries);
+    }
 }
 
 impl View {
+    /// Count and digest of everything that the snapshot holds, back-index and schema included.
+    pub(super) fn digest(&self) -> Digest {
+        self.snapshot.digest()
+    }
+
     /// Asks a question.
     pub(super) fn answer(&self, table: &Table, question: &Question) -> Result<Answer, TourError> {
         let failed = |error| TourError::engine("answering a question", &error);

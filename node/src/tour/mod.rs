@@ -1,13 +1,13 @@
 //! `whimbrel tour`: one slot's whole journey, on real data, in one command.
 //!
-//! Steps, one file each: build the indexes ([`build`]), answer questions ([`queries`]), hold
-//! snapshots beside writers ([`snapshots`]). Every step checks its result against something
-//! independent of the engine: a scan of the plain records ([`scan`]). The first check that fails
-//! ends the tour with exit code 1 and says what was expected and what came.
+//! Five steps, one file each: build the indexes ([`build`]), answer questions ([`queries`]), hold
+//! snapshots beside writers ([`snapshots`]), back up and restore ([`backups`]), move the slot
+//! between two nodes under load ([`migration`]). Every step checks its result against something
+//! independent of the engine: a scan of the plain records ([`scan`]), or the numbers that the
+//! clients wrote ([`clients`]). The first check that fails ends the tour with exit code 1 and
+//! says what was expected and what came.
 //!
-//! `--plant` makes a mistake on purpose, to show that the checks can fail.
-
-#![expect(dead_code, reason = "the steps that use all of it land next")]
+//! `--plant` makes one of five mistakes on purpose, to show that the checks can fail.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,20 +16,29 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use self::context::Tour;
-use self::error::{TourError, expect_equal};
+use self::error::TourError;
 use self::report::{Failure, Report};
 use self::screen::Screen;
 
+mod backups;
+mod board;
 mod build;
+mod clients;
 mod context;
+mod control;
 mod engine;
 mod error;
 mod load;
+mod migration;
+mod nodes;
 mod plan;
 mod queries;
 mod question;
 mod random;
+mod remote;
 mod report;
+mod resp;
+mod router;
 mod scan;
 mod screen;
 mod snapshots;
@@ -61,8 +70,16 @@ pub struct TourArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum Fault {
+    /// The source forgets a write that it captured while it ships its snapshot
+    DroppedCapturedWrite,
+    /// The source goes on serving the slot after it has granted it away
+    ServingAfterGrant,
+    /// One bit of the backup is flipped before it is restored
+    FlippedBackupBlock,
     /// What is compared as one snapshot is taken anew each time
     MovingSnapshot,
+    /// The target leaves out one round of changes
+    SkippedDeltaRound,
 }
 
 /// Runs the tour and reports: exit code 0 only when every check passed.
@@ -109,7 +126,6 @@ fn steps(tour: &mut Tour) -> Result<(), TourError> {
     let db = build::step(tour)?;
     queries::step(tour, &db)?;
     let writers = snapshots::step(tour, &db)?;
-    let expected = writers.finish(&tour.table)?.fingerprint(&tour.table);
-    let got = db.view()?.fingerprint(&tour.table)?;
-    expect_equal("last-update", "the index after the writers stopped", &expected, &got)
+    let backed_up = backups::step(tour, db, writers)?;
+    migration::step(tour, &backed_up)
 }

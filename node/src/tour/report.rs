@@ -27,6 +27,12 @@ pub(super) struct Report {
     pub snapshot_stable: bool,
     /// What the snapshots were checked against.
     pub snapshots: Option<Snapshots>,
+    /// The backup.
+    pub backup: Option<Backup>,
+    /// The restore.
+    pub restore: Option<Restore>,
+    /// The migration.
+    pub migration: Option<Migration>,
     /// Seconds from start to end.
     pub seconds: f64,
 }
@@ -84,6 +90,83 @@ pub(super) struct Snapshots {
     pub updates_per_s: u64,
 }
 
+/// Step 4, first half.
+#[derive(Debug, Serialize)]
+pub(super) struct Backup {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Plain bytes of keys and values by bytes on disk.
+    pub ratio: f64,
+    /// Ordered entries (index entries and back-index) in it.
+    pub entries: u64,
+    /// Entries written in a second.
+    pub entries_per_s: u64,
+    /// Document updates made while it was written.
+    pub updates_meanwhile: u64,
+}
+
+/// Step 4, second half.
+#[derive(Debug, Serialize)]
+pub(super) struct Restore {
+    /// Entries rebuilt in a second.
+    pub entries_per_s: u64,
+    /// Whether count and digest equal the snapshot that was backed up.
+    pub equal: bool,
+}
+
+/// Step 5.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Migration {
+    /// Keys of the slot.
+    pub keys: u64,
+    /// Keys moved in a second.
+    pub keys_per_s: u64,
+    /// Megabytes on the wire in a second.
+    pub mb_per_s: f64,
+    /// Catch-up rounds.
+    pub rounds: u64,
+    /// Milliseconds from the request to the hand-over.
+    pub millis: f64,
+    /// Longest gap between two successful writes that a client saw.
+    pub write_blackout_ms: f64,
+    /// Longest gap between two successful reads that a client saw.
+    pub read_blackout_ms: f64,
+    /// From freezing the slot to serving it on the target, by the source's clock.
+    pub server_blackout_ms: f64,
+    /// Writes that were acknowledged to clients.
+    pub acknowledged_writes: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Acknowledged writes that the target does not serve.
+    pub lost_writes: u64,
+    /// Reads that returned less than what was acknowledged before they were sent.
+    pub stale_reads: u64,
+    /// Redirections that clients followed.
+    pub moved: u64,
+    /// Retries after CLUSTERDOWN, TRYAGAIN or a lost connection.
+    pub retries: u64,
+    /// Latency of reads and writes together, in microseconds.
+    pub p50_us_before: u64,
+    /// See above.
+    pub p99_us_before: u64,
+    /// See above.
+    pub max_us_before: u64,
+    /// See above.
+    pub p50_us_during: u64,
+    /// See above.
+    pub p99_us_during: u64,
+    /// See above.
+    pub max_us_during: u64,
+    /// See above.
+    pub p50_us_after: u64,
+    /// See above.
+    pub p99_us_after: u64,
+    /// See above.
+    pub max_us_after: u64,
+    /// Questions that the target answered as the records say.
+    pub questions_equal: u64,
+}
+
 impl Report {
     /// Prints the summary.
     pub(super) fn summary(&self, screen: Screen) {
@@ -106,12 +189,71 @@ impl Report {
                 ),
             ));
         }
+        if let Some(backup) = &self.backup {
+            rows.push(line(
+                "backup",
+                format!(
+                    "{:.1} MB, ratio {:.2}, {} entries/s",
+                    megabytes(backup.bytes),
+                    backup.ratio,
+                    grouped(backup.entries_per_s)
+                ),
+            ));
+        }
+        if let Some(restore) = &self.restore {
+            let equal = if restore.equal { "equal" } else { "NOT equal" };
+            let rate = grouped(restore.entries_per_s);
+            rows.push(line("restore", format!("{rate} entries/s, {equal}")));
+        }
+        if let Some(migration) = &self.migration {
+            rows.extend(migration.lines());
+        }
         rows.push(line("time", format!("{:.1} s", self.seconds)));
         screen.say("");
         screen.table(&["summary", ""], rows);
     }
 }
 
+impl Migration {
+    fn lines(&self) -> Vec<Vec<String>> {
+        vec![
+            line(
+                "migration",
+                format!("{} keys, {} keys/s", grouped(self.keys), grouped(self.keys_per_s)),
+            ),
+            line("on the wire", format!("{:.1} MB/s, {} rounds", self.mb_per_s, self.rounds)),
+            line("blackout, writes", format!("{:.1} ms", self.write_blackout_ms)),
+            line("blackout, reads", format!("{:.1} ms", self.read_blackout_ms)),
+            line("blackout, server's figure", format!("{:.1} ms", self.server_blackout_ms)),
+            line("acknowledged writes", grouped(self.acknowledged_writes)),
+            line("lost writes", self.lost_writes.to_string()),
+            line("reads", grouped(self.reads)),
+            line("stale reads", self.stale_reads.to_string()),
+        ]
+    }
+
+    /// The clients' latency before, during and after the move.
+    pub(super) fn latency(&self, screen: Screen) {
+        let row = |phase: &str, p50: u64, p99: u64, max: u64| {
+            vec![phase.to_owned(), grouped(p50), grouped(p99), grouped(max)]
+        };
+        screen.table(
+            &["clients' latency, us", "p50", "p99", "max"],
+            [
+                row("before", self.p50_us_before, self.p99_us_before, self.max_us_before),
+                row("during", self.p50_us_during, self.p99_us_during, self.max_us_during),
+                row("after", self.p50_us_after, self.p99_us_after, self.max_us_after),
+            ],
+        );
+    }
+}
+
 fn line(name: &str, value: String) -> Vec<String> {
     vec![name.to_owned(), value]
+}
+
+/// Bytes as megabytes of 10^6 bytes.
+#[expect(clippy::cast_precision_loss, reason = "a size for a person")]
+pub(super) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
