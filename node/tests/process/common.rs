@@ -21,8 +21,13 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node on free ports, with these further arguments, and waits until it serves.
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", args)
+    }
+
+    /// As [`Node::start`], at this address for clients.
+    pub(crate) fn start_at(listen: &str, args: &[&str]) -> Self {
         let mut child = Command::new(WHIMBREL)
-            .args(["serve", "--listen", "127.0.0.1:0", "--bus", "127.0.0.1:0"])
+            .args(["serve", "--listen", listen, "--bus", "127.0.0.1:0"])
             .args(args)
             .stdout(Stdio::piped())
             .spawn()

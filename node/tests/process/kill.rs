@@ -4,7 +4,10 @@
 //! Method: two nodes, clients that write increasing numbers to keys of one slot, a migration of that
 //! slot, and SIGKILL for target and source by turns at random moments of it. Then: the slot map's
 //! record names exactly one owner; an owner that lives serves at least the last acknowledged number
-//! of every key; where the owner died, the survivor says so and answers with no value at all.
+//! of every key; where the owner died, the survivor says so and answers with no value at all. Then
+//! the dead node starts again under its name: the slot is served by exactly the record's owner, and
+//! whoever that is serves all that was acknowledged or, where it died with the only copy, nothing;
+//! never something in between.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -99,6 +102,7 @@ enum End {
 }
 
 struct Cluster {
+    folder: std::path::PathBuf,
     map: std::path::PathBuf,
     source: Node,
     target: Node,
@@ -113,7 +117,15 @@ impl Cluster {
         };
         let source = node("source", "0-16383");
         let target = node("target", "none");
-        Self { map, source, target }
+        Self { folder: folder.to_owned(), map, source, target }
+    }
+
+    /// Starts the dead node again: same name, same directory, empty memory.
+    fn revive(&mut self, target: bool) {
+        let (node, name) =
+            if target { (&mut self.target, "target") } else { (&mut self.source, "source") };
+        let (data, listen) = (self.folder.join(name), node.address().to_owned());
+        *node = Node::start_at(&listen, &["--slot-map", arg(&self.map), "--data-dir", arg(&data)]);
     }
 
     /// The owner that the record names.
@@ -153,7 +165,44 @@ fn round(seed: u64, kill_target: bool) -> End {
     stop.store(true, Ordering::Relaxed);
     writers.into_iter().for_each(|writer| writer.join().expect("a writer does not panic"));
     let acknowledged = acknowledged.lock().expect("no writer panics").clone();
-    judge(&cluster, &names, kill_target, &acknowledged)
+    let end = judge(&cluster, &names, kill_target, &acknowledged);
+    cluster.revive(kill_target);
+    let copy_lives = matches!(end, End::TargetDiedSourceOwns | End::SourceDiedTargetOwns);
+    judge_revived(&cluster, &names, copy_lives, &acknowledged);
+    end
+}
+
+/// After the dead node has come back.
+fn judge_revived(
+    cluster: &Cluster,
+    names: &[String; 2],
+    copy_lives: bool,
+    acknowledged: &HashMap<usize, u64>,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let owner = cluster.owner();
+        let other = if owner == names[0] { &names[1] } else { &names[0] };
+        let answers = |name: &str| {
+            let mut client = Client::connect(name).expect("both nodes live");
+            client.set_timeout(Some(PATIENCE)).expect("a timeout");
+            get(&mut client, 0).map(|_| client)
+        };
+        let (owners, others) = (answers(&owner), answers(other));
+        if cluster.owner() == owner {
+            assert!(others.is_err(), "{other} serves a slot of {owner}");
+            if let Ok(mut client) = owners {
+                let mut served = |i| get(&mut client, i).expect("the owner serves").unwrap_or(0);
+                let lost = acknowledged.iter().filter(|(i, number)| served(**i) < **number).count();
+                let gone = acknowledged.keys().filter(|i| served(**i) == 0).count();
+                let whole = lost == 0 || (!copy_lives && gone == acknowledged.len());
+                assert!(whole, "{lost} of {} lost, {gone} gone, at {owner}", acknowledged.len());
+                return;
+            }
+        }
+        assert!(Instant::now() < deadline, "{owner} owns the slot and does not serve it");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn judge(
