@@ -237,7 +237,7 @@ impl RequestParser {
     /// Reads one header line, type byte included, and gives the place of what follows that byte.
     fn header_line(&mut self, buffer: &BytesMut) -> Result<Option<Range<usize>>, ProtocolError> {
         let start = self.partial.at;
-        let window = &buffer[start..buffer.len().min(start + MAX_HEADER_BYTES + 2)];
+        let window = &buffer[start..buffer.len().min(start + MAX_HEADER_BYTES + 1)];
         let Some(length) = window.iter().position(|&byte| byte == b'\r') else {
             return if window.len() > MAX_HEADER_BYTES {
                 Err(ProtocolError::HeaderTooLong { max: MAX_HEADER_BYTES })

@@ -7,4 +7,5 @@ mod common;
 mod journey;
 mod kill;
 mod messages;
+mod moves;
 mod redis_cli;
