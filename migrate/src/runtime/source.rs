@@ -165,14 +165,14 @@ impl SourceRun {
             Err(error) => {
                 let silent = matches!(error, Error::Silent { .. });
                 self.trouble(error);
-                Some(if silent { SourceEvent::Timeout } else { self.disconnected() })
+                Some(if silent {
+                    SourceEvent::Timeout
+                } else {
+                    self.connection = None;
+                    SourceEvent::Disconnected
+                })
             }
         }
-    }
-
-    fn disconnected(&mut self) -> SourceEvent {
-        self.connection = None;
-        SourceEvent::Disconnected
     }
 
     fn trouble(&mut self, error: Error) {
@@ -334,9 +334,9 @@ impl SourceRun {
         };
         let opens = matches!(message, SourceMessage::Open | SourceMessage::Offer);
         if opens && let Err(error) = self.connect().await {
+            // The next wait says so, after a pause: an offer goes on for as long as it takes.
             self.trouble(error);
-            let event = self.disconnected();
-            self.queue.push_back(event);
+            self.connection = None;
             return;
         }
         self.opened = Some(Instant::now());
@@ -361,7 +361,7 @@ impl SourceRun {
         Ok(())
     }
 
-    /// Sends, or lets the machine know that it cannot.
+    /// Sends, or gives the connection up: the next wait lets the machine know.
     async fn send(&mut self, kind: Kind, sequence: u64, content: Vec<u8>) {
         let attempt = self.out.attempt();
         let Some(connection) = self.connection.as_mut() else { return };
@@ -370,8 +370,7 @@ impl SourceRun {
         self.control_bytes += connection.sent() - before;
         if let Err(error) = sent {
             self.trouble(error);
-            let event = self.disconnected();
-            self.queue.push_back(event);
+            self.connection = None;
         }
     }
 

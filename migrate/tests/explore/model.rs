@@ -605,10 +605,10 @@ impl World {
         let what = format!("target gets {word:?}");
         let before = self.t.work.clone();
         self.target_does(event, flaw);
-        if let Word::Final(_, _, digest) = word {
-            if self.t.work.remove(&Work::Compare { digest: u8::MAX }) {
-                self.t.work.insert(Work::Compare { digest: *digest });
-            }
+        if let Word::Final(_, _, digest) = word
+            && self.t.work.remove(&Work::Compare { digest: u8::MAX })
+        {
+            self.t.work.insert(Work::Compare { digest: *digest });
         }
         let asked = self.t.work != before;
         let early = flaw == Some(Flaw::AckBeforeApply) && matches!(word, Word::Round(..));
