@@ -50,6 +50,8 @@ pub(crate) struct SourceRun {
     ticker: Option<JoinHandle<()>>,
     throttled: bool,
     planted: bool,
+    /// What the planted fault never sends.
+    forgotten: Option<Vec<u8>>,
     /// What went wrong first, for the report.
     trouble: Option<Error>,
 }
@@ -99,6 +101,7 @@ impl SourceRun {
             ticker: None,
             throttled: false,
             planted: false,
+            forgotten: None,
             trouble: None,
         }
     }
@@ -427,9 +430,7 @@ impl SourceRun {
         let Some(capture) = self.capture.clone() else { return };
         let drained = self.inner.blocking(move |_| Ok(capture.drain())).await;
         let mut drained = drained.unwrap_or_default();
-        if !drained.keys.is_empty() && self.plants(Plant::DropCapturedWrite) {
-            drained.keys.pop();
-        }
+        self.forget_one(&mut drained);
         if self.pending.is_empty() {
             self.pending = drained;
         } else {
@@ -441,10 +442,47 @@ impl SourceRun {
         }
     }
 
+    /// The planted fault: one key whose write the snapshot does not have is never sent.
+    fn forget_one(&mut self, drained: &mut Captured) {
+        if self.out.options.plant != Some(Plant::DropCapturedWrite) {
+            return;
+        }
+        if self.forgotten.is_none() {
+            self.forgotten = self.written_since_snapshot(drained);
+        }
+        drained.keys.retain(|key| Some(key) != self.forgotten.as_ref());
+    }
+
+    fn written_since_snapshot(&self, captured: &Captured) -> Option<Vec<u8>> {
+        let (store, (snapshot, _)) = (self.store()?, self.out.range(0)?);
+        captured.keys.iter().find(|key| snapshot.get(key) != store.get(key)).cloned()
+    }
+
+    /// A planted fault needs a write that it can spoil: waits for one, for at most 5 s.
+    async fn await_prey(&mut self) {
+        const LOOKS: u32 = 1000;
+        const BETWEEN: Duration = Duration::from_millis(5);
+        for _ in 0..LOOKS {
+            let ready = match self.out.options.plant {
+                Some(Plant::DropCapturedWrite) => self.forgotten.is_some(),
+                Some(Plant::SkipDeltaRound) => {
+                    self.planted || self.written_since_snapshot(&self.pending).is_some()
+                }
+                _ => true,
+            };
+            if ready {
+                return;
+            }
+            tokio::time::sleep(BETWEEN).await;
+            self.collect().await;
+        }
+    }
+
     async fn drain(&mut self) {
+        self.collect().await;
+        self.await_prey().await;
         // What the copy held is no longer needed.
         self.out.set_shipment(None);
-        self.collect().await;
         let round = match self.state.phase {
             SourcePhase::Draining { round } => round,
             _ => 0,
