@@ -11,7 +11,7 @@ mod block_harness;
 
 use block_harness::{Model, Op, Op::*, explore};
 use whimbrel_skiplist::block::Shape;
-use whimbrel_skiplist::block::model::Step;
+use whimbrel_skiplist::block::model::{Mutant, Step};
 
 const fn flat(words: usize) -> Shape {
     Shape { words: [words, words], fill: [words - 1, words - 1], levels: 1 }
@@ -22,11 +22,12 @@ const fn tall(words: usize, levels: usize) -> Shape {
 }
 
 macro_rules! models {
-    ($($name:ident: $shape:expr, [$($setup:expr),*], $([$($op:expr),*]),+;)*) => {
+    ($($name:ident $(at $bound:literal)?: $shape:expr, [$($setup:expr),*], $([$($op:expr),*]),+;)*) => {
         $(#[test]
         fn $name() {
             explore(&Model {
                 name: stringify!($name),
+                bound: [$($bound,)? 2][0],
                 shape: $shape,
                 setup: &[$($setup),*],
                 threads: &[$(&[$($op),*] as &[Op]),+],
@@ -64,7 +65,7 @@ models! {
     neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 2)], [Rebuild(0, 3)];
     rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 2), Rebuild(0, 2)], [Rebuild(0, 3)];
-    three_rebuilds: flat(2), [Put(1), Put(2), Put(3)],
+    three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 1)], [Rebuild(0, 2)], [Rebuild(0, 3)];
 
     // Readers and scans against replacements.
@@ -92,7 +93,7 @@ models! {
     split_with_get: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Get(2), Get(3)];
     splits_announce_both: tall(3, 2), [Put(1), Put(2), Put(3)], [Put(4)], [Put(5)];
     splits_of_one_key: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Put(3)];
-    announce_against_merge: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Merge(0, 2), Merge(0, 3)];
+    announce_against_merge: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Merge(0, 3)];
     announce_against_parent_rebuild: tall(3, 2), [Put(1), Put(2), Put(3)],
         [Put(4), Put(5)], [Rebuild(1, 9)];
     announce_against_parent_split: tall(2, 3), [Put(1), Put(2), Put(3)], [Put(4)], [Rebuild(1, 9)];
@@ -107,6 +108,8 @@ models! {
         [Rebuild(0, 3), Rebuild(0, 3)], [Get(3), Get(3)];
     three_generations: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 2), Merge(0, 3)], [Get(3), Get(2)];
+    seal_of_anchor_against_get: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3)], [Rebuild(1, 9), Get(3)];
     merge_of_parent: tall(2, 3), [Put(1), Put(2), Put(3), Put(4), Put(5)],
         [Merge(1, 9)], [Get(5), Get(3)];
     merge_of_parent_against_announce: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
@@ -134,6 +137,91 @@ models! {
         [Stop(Step::Marked, &Merge(0, 3))], [Get(3), Put(4)];
     stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(4)];
+    mark_after_put_against_rebuild: flat(3), [Put(1), Put(2), Put(3), Put(4), Rebuild(0, 4)],
+        [Put(5), Stop(Step::Marked, &Merge(0, 4))], [Rebuild(0, 2)];
+    scan_past_a_stopped_decision: flat(3),
+        [Put(1), Put(3), Put(5), Put(7), Stop(Step::Decided, &Rebuild(0, 5))],
+        [Put(6), Scan], [Get(1)];
+    put_beside_rebuild_after_mark: flat(3),
+        [Put(1), Put(2), Put(3), Put(4), Rebuild(0, 4), Stop(Step::Marked, &Merge(0, 4))],
+        [Put(5)], [Rebuild(0, 2)];
     stopped_absorber: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Decided, &Merge(0, 3))], [Put(3), Put(4), Get(3)];
+}
+
+/// Each defect, and models that find it; the first one that does ends the search.
+const KILLERS: &[(Mutant, &[&str])] = &[
+    (Mutant::RelaxedWordLoad, &["claim_same_key", "get_beside_put"]),
+    (Mutant::RelaxedWordClaim, &["claim_same_key", "get_beside_put"]),
+    (Mutant::RelaxedWordFailure, &["claim_same_key"]),
+    (Mutant::RelaxedNextLoad, &["get_across_two_splits"]),
+    (Mutant::RelaxedUnlink, &["get_across_two_splits"]),
+    (Mutant::RelaxedReplLoad, &["get_across_split"]),
+    (Mutant::RelaxedDecision, &["get_across_split"]),
+    (Mutant::RelaxedAbsorb, &["mark_after_put_against_rebuild"]),
+    (Mutant::RelaxedCellLoad, &["rebuild_child_and_get"]),
+    (Mutant::RelaxedAdvance, &["rebuild_child_and_get"]),
+    (Mutant::RelaxedSeal, &["seal_of_anchor_against_get"]),
+    (Mutant::RelaxedSealLoad, &["seal_of_anchor_against_get"]),
+    (Mutant::NextNotFrozen, &["neighbouring_rebuilds", "neighbouring_splits"]),
+    (Mutant::WordsNotClosed, &["insert_against_rebuild"]),
+    (Mutant::ClosedByStore, &["insert_against_rebuild"]),
+    (Mutant::LiveSetBeforeFreeze, &["insert_against_rebuild"]),
+    (Mutant::NotTheFirstEmptyWord, &["claim_same_key"]),
+    (Mutant::NoSecondLook, &["claim_same_key"]),
+    (Mutant::SealIgnored, &["put_over_sealed_twice", "merge_and_get_again"]),
+    (Mutant::SealedFound, &["put_over_sealed_twice"]),
+    (Mutant::DecisionByStore, &["same_key_across_split"]),
+    (Mutant::UnsealedDropped, &["get_across_split"]),
+    (Mutant::AbsorbedContentIgnored, &["merge_against_get"]),
+    (Mutant::AbsorbBeforeFreeze, &["put_beside_rebuild_after_mark"]),
+    (Mutant::AbsorbFollowedFromAnchor, &["stopped_after_mark", "stopped_absorber"]),
+    (Mutant::FrozenNextFollowed, &["neighbouring_splits"]),
+    (Mutant::DecidedBlockRead, &["neighbouring_splits"]),
+    (Mutant::UnlinkOnFrozen, &["neighbouring_rebuilds"]),
+    (Mutant::NoHelpForFrozen, &["neighbouring_rebuilds"]),
+    (Mutant::RetiredBeforeUnlink, &["get_across_split"]),
+    (Mutant::RetiredBeforeAdvance, &["get_across_split"]),
+    (Mutant::AnchorNotAdvanced, &["rebuild_child_and_get"]),
+    (Mutant::AnchorSealedEarly, &["seal_of_anchor_against_get"]),
+    (Mutant::AnchorNotSealed, &["merge_and_get_again"]),
+    (Mutant::AbsorberRetiresAnchor, &["merge_and_get_again"]),
+    (Mutant::AnnouncedUnchecked, &["late_announcement"]),
+    (Mutant::ConflictSealedWithoutHelp, &["late_announcement"]),
+    (Mutant::ConflictTakenForSuccess, &["late_announcement"]),
+    (Mutant::HelpersAnnounce, &["splits_of_one_key", "announce_against_child_rebuild"]),
+    (Mutant::ScanIgnoresRepl, &["scan_past_a_stopped_decision"]),
+];
+
+#[test]
+fn every_mutant_is_killed() {
+    let mut survivors = Vec::new();
+    let mut killed = 0;
+    for mutant in Mutant::ALL {
+        let killers = KILLERS.iter().find(|(planted, _)| planted == mutant);
+        let (_, models) = killers.unwrap_or_else(|| panic!("no model is named for {mutant:?}"));
+        match models.iter().find(|model| finds(model, *mutant)) {
+            Some(model) => {
+                killed += 1;
+                println!("{mutant:?}: {model}");
+            }
+            None => survivors.push(mutant),
+        }
+    }
+    println!("{} mutants, {killed} killed, 0 justified", Mutant::ALL.len());
+    println!("every_mutant_is_killed executions={killed} bound=2 ");
+    assert!(survivors.is_empty(), "not found: {survivors:?}");
+}
+
+/// Whether the model fails when the defect is planted.
+fn finds(model: &str, mutant: Mutant) -> bool {
+    let binary = std::env::current_exe().expect("the test has a path");
+    let output = std::process::Command::new(binary)
+        .args(["--exact", model, "--nocapture"])
+        .env("WHIMBREL_MUTANT", format!("{mutant:?}"))
+        .output()
+        .expect("the test runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("running 1 test"), "there is no model {model}");
+    !output.status.success()
 }

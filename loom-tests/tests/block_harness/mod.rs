@@ -32,6 +32,8 @@ pub enum Op {
 #[derive(Clone, Copy)]
 pub struct Model {
     pub name: &'static str,
+    /// Preemptions at most, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
+    pub bound: usize,
     pub shape: Shape,
     pub setup: &'static [Op],
     pub threads: &'static [&'static [Op]],
@@ -143,8 +145,11 @@ fn run(model: &Model) {
     let sessions = Sessions::new();
     let mut before = Vec::new();
     for op in model.setup {
-        let _access = sessions.enter();
+        let access = sessions.enter();
         world.apply(*op, &mut before);
+        if let Op::Stop(..) = op {
+            std::mem::forget(access);
+        }
     }
     let mut handles = Vec::new();
     for ops in &model.threads[1..] {
@@ -153,8 +158,12 @@ fn run(model: &Model) {
     }
     let mut all = vec![work(&world, &sessions, model.threads[0])];
     all.extend(handles.into_iter().map(|handle| handle.join().expect("no panic")));
-    let stops =
-        model.threads.iter().flat_map(|ops| ops.iter()).any(|op| matches!(op, Op::Stop(..)));
+    let stops = model
+        .threads
+        .iter()
+        .chain([&model.setup])
+        .flat_map(|ops| ops.iter())
+        .any(|op| matches!(op, Op::Stop(..)));
     let access = sessions.enter();
     check_answers(model, &world, &before, &all);
     drop(access);
@@ -249,13 +258,15 @@ fn tally(events: &[Event], present: &mut BTreeMap<u8, i32>) {
 
 /// Explores all interleavings of the model up to the bound.
 pub fn explore(model: &Model) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let mutant = std::env::var("WHIMBREL_MUTANT").ok().map(|name| {
-        *Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name).expect("a known mutant")
+        let known = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
+        *known.unwrap_or_else(|| panic!("there is no mutant called {name}"))
     });
+    let asked = std::env::var("LOOM_MAX_PREEMPTIONS").ok();
+    let bound = asked.map_or(model.bound, |text| text.parse().expect("a number of preemptions"));
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
-    builder.preemption_bound = Some(number("WHIMBREL_LOOM_BOUND").unwrap_or(2));
+    builder.preemption_bound = Some(bound);
     let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let (count, model) = (executions.clone(), *model);
     let begin = std::time::Instant::now();
@@ -265,5 +276,5 @@ pub fn explore(model: &Model) {
         run(&model);
     });
     let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
-    println!("{}: {executions} executions, {:.1?}", model.name, begin.elapsed());
+    println!("{} executions={executions} bound={bound} {:.1?}", model.name, begin.elapsed());
 }

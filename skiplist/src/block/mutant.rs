@@ -27,8 +27,10 @@ pub enum Mutant {
     RelaxedCellLoad,
     /// The advance of an anchor's cell does not release.
     RelaxedAdvance,
-    /// The seal of an anchor does not release (known to survive).
+    /// The seal of an anchor does not release.
     RelaxedSeal,
+    /// A rebuild does not acquire the seal of a record that it drops.
+    RelaxedSealLoad,
     /// `next` is not frozen.
     NextNotFrozen,
     /// Words are not closed.
@@ -102,6 +104,7 @@ impl Mutant {
         Self::RelaxedCellLoad,
         Self::RelaxedAdvance,
         Self::RelaxedSeal,
+        Self::RelaxedSealLoad,
         Self::NextNotFrozen,
         Self::WordsNotClosed,
         Self::ClosedByStore,

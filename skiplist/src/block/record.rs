@@ -131,11 +131,18 @@ impl<'g> RecRef<'g> {
         self.shape().layout().size()
     }
 
-    /// Whether the record is dead. For records of level 0 and for anchors.
+    /// Whether the record is to be passed over.
     pub(super) fn is_sealed(self) -> bool {
-        // ORDERING: Relaxed; the list reads nothing because of a seal at level 0 (what its owner did
-        // before is ordered by the owner), and of a dead anchor nothing is read at all.
+        // ORDERING: Relaxed; nothing is read because of a seal: at level 0 what its owner did before
+        // is ordered by the owner, and who passes over a dead anchor takes one further left.
         self.cell().load(Ordering::Relaxed) == SEALED
+    }
+
+    /// Whether the record may be dropped.
+    pub(super) fn is_droppable(self) -> bool {
+        // ORDERING: Acquire; pairs with the Release in `seal_anchor`: who retires the anchor has seen
+        // its block leave the chain, so a later session of the same thread does not come past it.
+        self.cell().load(order(Mutant::RelaxedSealLoad, Ordering::Acquire)) == SEALED
     }
 
     /// Notes that the record is dead; true for the one caller that was first.
@@ -196,9 +203,8 @@ impl<'g> RecRef<'g> {
 
     /// Ends the life of an anchor (step 4c), after its block left the chain (B5).
     pub(super) fn seal_anchor(self) {
-        // ORDERING: Release; who sees the seal and goes on to another entry finds the chain without
-        // the block. Relaxed would do as well (no model tells them apart): the seal frees nothing
-        // before the barrier has ordered it.
+        // ORDERING: Release; pairs with the Acquire in `is_droppable` and `child`: who sees the seal
+        // finds the chain without the block.
         self.cell().store(SEALED, order(Mutant::RelaxedSeal, Ordering::Release));
     }
 

@@ -220,11 +220,9 @@ impl<'g> Work<'g> {
             self.step(Step::Marked);
         }
         block.freeze();
-        if !planted(Mutant::AbsorbBeforeFreeze) {
-            block.mark_absorb();
-            self.step(Step::Marked);
-        }
+        block.mark_absorb();
         if let Repl::Absorb = block.repl() {
+            self.step(Step::Marked);
             if planted(Mutant::AnchorSealedEarly) {
                 block.anchor().seal_anchor();
             }
@@ -282,7 +280,7 @@ impl<'g> Work<'g> {
 fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
     let from = live.len();
     for record in records(block) {
-        if record.is_sealed() || planted(Mutant::UnsealedDropped) {
+        if record.is_droppable() || planted(Mutant::UnsealedDropped) {
             dropped.push(record);
         } else {
             live.push(record);
