@@ -84,11 +84,6 @@ async fn accept(node: &Arc<Node>, listener: &TcpListener) {
 async fn refresh(node: &Arc<Node>) {
     loop {
         tokio::time::sleep(REFRESH_EVERY).await;
-        let map = Arc::clone(node.slots().map());
-        match tokio::task::spawn_blocking(move || map.refresh()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the slot map cannot be read"),
-            Err(error) => tracing::warn!(%error, "a look at the slot map ended early"),
-        }
+        node.refresh_map().await;
     }
 }

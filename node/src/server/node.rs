@@ -58,9 +58,15 @@ impl Node {
         f: impl FnOnce(&Store) -> R,
     ) -> Result<R, Refusal> {
         let mut f = Some(f);
+        let mut refreshed = false;
         loop {
             match self.try_access(slot, access, &mut f) {
                 Tried::Ran(result) => return Ok(result),
+                // Another node may have taken the slot since this one last looked at the map.
+                Tried::Refused(Refusal::NoOwner { .. }) if !refreshed => {
+                    self.refresh_map().await;
+                    refreshed = true;
+                }
                 Tried::Refused(refusal) => return Err(refusal),
                 Tried::Wait(parked) => {
                     parked.wait().await.map_err(|_| Refusal::TryAgain { slot })?;
@@ -93,9 +99,19 @@ impl Node {
                 let why = format!("{owner} must answer for it and cannot be reached");
                 Refusal::NotServed { slot, why }
             }
-            NotServed::Unassigned => Refusal::NotServed { slot, why: "it has no owner".into() },
+            NotServed::Unassigned => Refusal::NoOwner { slot },
             other => Refusal::NotServed { slot, why: format!("{other:?}") },
         })
+    }
+
+    /// Looks what other processes wrote into the slot map.
+    pub(crate) async fn refresh_map(&self) {
+        let map = Arc::clone(self.slots.map());
+        match tokio::task::spawn_blocking(move || map.refresh()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the slot map cannot be read"),
+            Err(error) => tracing::warn!(%error, "a look at the slot map ended early"),
+        }
     }
 
     /// The slots of this node and their migrations.

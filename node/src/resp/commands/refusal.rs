@@ -32,9 +32,12 @@ pub(crate) enum Refusal {
     /// Another node owns the slot.
     #[error("MOVED {slot} {address}")]
     Moved { slot: Slot, address: String },
-    /// Nobody serves the slot now.
+    /// Its owner does not answer, and nobody else may serve the slot.
     #[error("CLUSTERDOWN Hash slot {slot} not served: {why}")]
     NotServed { slot: Slot, why: String },
+    /// Nobody owns the slot.
+    #[error("CLUSTERDOWN Hash slot {slot} not served: it has no owner")]
+    NoOwner { slot: Slot },
     /// The slot is being handed over and stayed so for too long.
     #[error("TRYAGAIN Hash slot {slot} is being handed over")]
     TryAgain { slot: Slot },
