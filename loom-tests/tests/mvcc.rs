@@ -120,6 +120,14 @@ fn two_puts_of_one_key_against_snapshot() {
 }
 
 #[test]
+fn two_snapshots_against_put() {
+    let look: Act = snapshot_read_twice;
+    explore_acts(THREE, put_old, &[put_two, look, look], |_, saw| {
+        assert!(saw[1][0] > 0 && saw[2][0] > 0);
+    });
+}
+
+#[test]
 fn put_against_insert_unique() {
     let insert: Act = |world| {
         let did = world.store.insert_unique(A, &[3]).expect("short");

@@ -9,8 +9,12 @@ use mvcc_common::{A, Act, B, World, at, explore_acts};
 use whimbrel_loom_tests::Bound;
 use whimbrel_mvcc::{Batch, Error, VersionToken};
 
-const TWO: Bound = Bound::Preemptions(3);
-const THREE: Bound = Bound::Preemptions(2);
+/// Two batches of two keys on two threads, or a batch and what writes in its way.
+const TWO: Bound = Bound::Preemptions(2);
+/// Against readers.
+const READ: Bound = Bound::Preemptions(3);
+/// Three threads.
+const THREE: Bound = Bound::Preemptions(1);
 
 fn put_old(world: &World) {
     world.put(A, 1);
@@ -45,7 +49,7 @@ fn batch_against_snapshot_reader() {
         assert_eq!(a, b, "torn");
         vec![]
     };
-    explore_acts(TWO, put_old, &[batch_two, look], |world, _| {
+    explore_acts(READ, put_old, &[batch_two, look], |world, _| {
         assert_eq!((world.get(A), world.get(B)), (2, 2));
     });
 }
@@ -59,7 +63,7 @@ fn batch_against_latest_reads() {
         assert!(later >= a, "a snapshot lacks a batch that was read");
         vec![]
     };
-    explore_acts(TWO, put_old, &[batch_two, read], |_, _| {});
+    explore_acts(READ, put_old, &[batch_two, read], |_, _| {});
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn two_overlapping_batches_against_snapshot() {
         assert_eq!(a, b, "torn");
         vec![]
     };
-    explore_acts(Bound::Preemptions(1), nothing, &[batch_two, three, look], |world, _| {
+    explore_acts(THREE, nothing, &[batch_two, three, look], |world, _| {
         assert_eq!(world.get(A), world.get(B), "torn");
     });
 }
