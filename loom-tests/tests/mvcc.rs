@@ -120,6 +120,21 @@ fn two_puts_of_one_key_against_snapshot() {
 }
 
 #[test]
+fn two_puts_of_one_key_against_latest_read() {
+    let put_three: Act = |world| {
+        world.put(A, 3);
+        vec![]
+    };
+    let read: Act = |world| {
+        let newest = world.get(A);
+        let seen = at(&world.store.snapshot(), A);
+        assert!(newest == 1 || seen != 1, "a snapshot lacks {newest}, which was read before");
+        vec![]
+    };
+    explore_acts(THREE, put_old, &[put_two, put_three, read], |_, _| {});
+}
+
+#[test]
 fn two_snapshots_against_put() {
     let look: Act = snapshot_read_twice;
     explore_acts(THREE, put_old, &[put_two, look, look], |_, saw| {
