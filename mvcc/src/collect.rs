@@ -14,6 +14,7 @@
 //! versions; the entries of the others are merely disposed of when their turn comes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::PoisonError;
 
 use whimbrel_skiplist::{Record, SEALED};
 
@@ -24,7 +25,7 @@ use crate::mutant::{Mutant, planted};
 use crate::registry::View;
 use crate::store::Store;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Counter, Mutex};
+use crate::sync::{Counter, Mutex, MutexGuard};
 use crate::version::VersionRef;
 
 /// Entries that a writer processes: more than it makes, and more the longer the queue is.
@@ -125,6 +126,26 @@ impl Collection {
         self.inbox.push(entry);
     }
 
+    /// Frees the versions that are out of their chains and wait for their entries to be disposed of.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can reach the store any more.
+    pub(crate) unsafe fn free_unlinked(&self) {
+        let mut collector = self.lock();
+        let Collector { queue, filed, .. } = &mut *collector;
+        let filed = std::mem::take(filed).into_values().flatten();
+        for entry in self.inbox.take().chain(queue.drain(..)).chain(filed) {
+            // SAFETY: the caller's promise.
+            unsafe { entry.free_if_unlinked() };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collector> {
+        // A poisoned lock means that a collector panicked; its queue is as good as ever.
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Entries that were not disposed of yet.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.get()
@@ -190,11 +211,7 @@ impl Store {
         let mut left = None;
         loop {
             let done = self.access(|access| {
-                // A poisoned lock means that a collector panicked; its queue is as good as ever.
-                let mut collector = match access.store.collection.collector.lock() {
-                    Ok(collector) => collector,
-                    Err(poisoned) => poisoned.into_inner(),
-                };
+                let mut collector = access.store.collection.lock();
                 collector.fill(access);
                 let todo = left.unwrap_or(collector.queue.len()).min(collector.queue.len());
                 let now = todo.min(SESSION);

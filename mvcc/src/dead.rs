@@ -54,6 +54,21 @@ impl Dead {
         unsafe { VersionRef::from_word(self.version) }.expect("an entry has a version")
     }
 
+    /// Frees the version if it is out of its chain: this entry alone leads to it then.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can reach the store any more.
+    pub(crate) unsafe fn free_if_unlinked(self) {
+        // SAFETY: invariant E1; nobody else is left.
+        let version =
+            unsafe { VersionRef::from_word(self.version) }.expect("an entry has a version");
+        if version.is_unlinked() {
+            // SAFETY: the entry ends here, and nobody else is left.
+            unsafe { version.free_now() };
+        }
+    }
+
     pub(crate) fn version_word(&self) -> u64 {
         self.version
     }

@@ -202,6 +202,8 @@ impl Drop for StoreInner {
         if cfg!(whimbrel_loom) && std::thread::panicking() {
             return;
         }
+        // SAFETY: `&mut self`: nobody else is left. Before the chains: what is in a chain goes with it.
+        unsafe { self.collection.free_unlinked() };
         self.list.for_each_mut(|record| {
             // ORDERING: Acquire; every thread that wrote has left the barrier's session before this
             // store was reclaimed. Row V7.
