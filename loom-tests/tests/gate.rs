@@ -1,7 +1,8 @@
-//! Goal: nothing is under way behind a closed gate, and what a migration captures around its snapshot
-//! and its freeze is everything that was acknowledged.
-//! Method: every interleaving (up to the bound) of an operation and the task that moves the gate, on
-//! the shipped gate, barrier and store; the same models without the wait for the ticket must fail.
+//! Goal: nothing is under way behind a closed gate, and what a migration captures around its
+//! snapshot and its freeze is everything that was acknowledged.
+//! Method: every interleaving (up to the bound) of an operation and the task that moves the gate,
+//! on the shipped gate, barrier and store; the same models without the wait for the ticket must
+//! fail.
 #![cfg(whimbrel_loom)]
 
 use loom::model::Builder;

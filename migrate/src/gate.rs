@@ -2,14 +2,15 @@
 //!
 //! # Invariants
 //!
-//! - G1 An operation that passed the gate stays inside the session in which it read the word until it
-//!   has finished with the slot's store.
-//! - G2 Whoever closes the gate stores the word first, takes a ticket of the barrier afterwards, and
-//!   acts only once the ticket is over. An operation whose session the ticket names may have read
-//!   the old word, and has left by then; one that entered later reads the new word, because entering
-//!   and taking the ticket each have a sequentially consistent fence between their write and their
-//!   read. So nothing is under way behind a closed gate.
-//! - G3 One task at a time moves the gate of a slot: the slot's migration, or the start of the node.
+//! - G1 An operation that passed the gate stays inside the session in which it read the word until
+//!   it has finished with the slot's store.
+//! - G2 Whoever closes the gate stores the word first, takes a ticket of the barrier afterwards,
+//!   and acts only once the ticket is over. An operation whose session the ticket names may have
+//!   read the old word, and has left by then; one that entered later reads the new word, because
+//!   entering and taking the ticket each have a sequentially consistent fence between their write
+//!   and their read. So nothing is under way behind a closed gate.
+//! - G3 One task at a time moves the gate of a slot: the slot's migration, or the start of the
+//!   node.
 
 use whimbrel_mvcc::{Barrier, Guard, Ticket};
 

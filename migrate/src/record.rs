@@ -7,7 +7,8 @@
 //! - **M3** A node executes an operation only where it read or wrote a record that names it, with
 //!   its own incarnation, and its [`crate::Gate`] says so.
 //! - **M4** A grant (id, e) is the source's promise not to serve the slot in epoch e again. It is
-//!   durable before it is sent ([`crate::GrantLog`]); only winning (e -> e+1, owner = source) ends it.
+//!   durable before it is sent ([`crate::GrantLog`]); only winning (e -> e+1, owner = source) ends
+//!   it.
 //! - **M5** At start a node moves each of its records to e+1 with a fresh incarnation before it
 //!   serves ([`SlotRecord::restarted`]); a slot with a durable grant of its own is first offered to
 //!   the target.

@@ -204,7 +204,8 @@ fn a_restarted_source_with_a_grant_waits_for_the_target() {
     }
     thread::sleep(Duration::from_millis(300));
     assert!(!serves(&a.server), "the target may have taken it: nobody decides by a timer");
-    // The target comes back without a copy and says so; the source takes the slot in the next epoch.
+    // The target comes back without a copy and says so; the source takes the slot in the next
+    // epoch.
     let _b = Node::start("b:1", map.clone(), dir.path());
     eventually("the source serves", || serves(&a.server));
     let record = map.get(the_slot()).expect("get").expect("a record");

@@ -1,7 +1,8 @@
-//! Goal: a slot moves between two nodes over real sockets while clients use it, nothing acknowledged
-//! is lost and no read is stale; and the checks notice each planted mistake.
-//! Method: two servers in one process, each with its own runtime and clock, 50,000 keys, two writers
-//! of increasing numbers and a reader that compares with what was acknowledged before it asked.
+//! Goal: a slot moves between two nodes over real sockets while clients use it, nothing
+//! acknowledged is lost and no read is stale; and the checks notice each planted mistake.
+//! Method: two servers in one process, each with its own runtime and clock, 50,000 keys, two
+//! writers of increasing numbers and a reader that compares with what was acknowledged before it
+//! asked.
 
 #[expect(dead_code, reason = "the failure tests use the rest of it")]
 mod support;
@@ -48,7 +49,8 @@ fn a_slot_moves_under_load_and_back_again() {
     assert_eq!((record.owner, record.epoch), (id("a:1"), 3));
 }
 
-/// Runs one migration with a planted mistake; answers its end, and lost and stale as clients saw it.
+/// Runs one migration with a planted mistake; answers its end, and lost and stale as clients saw
+/// it.
 fn planted(plant: Plant) -> (Option<Arc<Error>>, usize, u64) {
     let dir = tempdir().expect("a directory");
     let map = Arc::new(whimbrel_migrate::MemMap::new());

@@ -6,11 +6,11 @@
 //!
 //! # Crashes
 //!
-//! - A writer that dies before its sync leaves a tail that is cut or damaged. The next writer cuts it
-//!   off: a bad entry that is followed by no whole entry was never acknowledged. One that *is*
+//! - A writer that dies before its sync leaves a tail that is cut or damaged. The next writer cuts
+//!   it off: a bad entry that is followed by no whole entry was never acknowledged. One that *is*
 //!   followed by a whole entry is damage to committed bytes, and the map refuses to open.
-//! - Damage to exactly the last entry cannot be told from a torn write and is cut off too. Media that
-//!   return other bytes than were synced are outside of what one copy can survive.
+//! - Damage to exactly the last entry cannot be told from a torn write and is cut off too. Media
+//!   that return other bytes than were synced are outside of what one copy can survive.
 //! - A failed sync says nothing about what is on the disk, so the handle refuses further work.
 
 use std::fs::{File, OpenOptions};

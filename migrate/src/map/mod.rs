@@ -45,15 +45,15 @@ impl CasOutcome {
 /// The one place that says who owns a slot.
 ///
 /// All methods may do I/O and wait for other processes, so call them on a thread that may block,
-/// except [`peek`](Self::peek), [`nodes`](Self::nodes) and [`watch`](Self::watch), which answer from
-/// memory.
+/// except [`peek`](Self::peek), [`nodes`](Self::nodes) and [`watch`](Self::watch), which answer
+/// from memory.
 ///
 /// # Guarantee
 ///
 /// `get`, `cas` and `cas_many` of all processes that share the map are linearizable. A won swap is
 /// durable before it returns. An error of `cas` other than [`Error::Forbidden`],
-/// [`Error::DiskFull`] and [`Error::CorruptFile`] leaves open whether it took place: read the record
-/// before anything else (rule M6).
+/// [`Error::DiskFull`] and [`Error::CorruptFile`] leaves open whether it took place: read the
+/// record before anything else (rule M6).
 pub trait SlotMap: fmt::Debug + Send + Sync + 'static {
     /// The record of the slot now.
     ///

@@ -5,9 +5,10 @@
 //!                                                   |
 //!   Moved <- Granted <- Granting <- Closing <- Comparing <- Freezing
 //! ```
-//! Everything before `Granting` may end in `Aborting`: thaw, swap the record back in the same epoch.
-//! From `Granting` on the only way back is `TakingBack`: win the swap to the next epoch (M4), then
-//! serve. `Settling` is rule M6. A source that restarts with a durable grant begins in `Offering`.
+//! Everything before `Granting` may end in `Aborting`: thaw, swap the record back in the same
+//! epoch. From `Granting` on the only way back is `TakingBack`: win the swap to the next epoch
+//! (M4), then serve. `Settling` is rule M6. A source that restarts with a durable grant begins in
+//! `Offering`.
 
 use super::{CasAnswer, Job};
 use crate::SlotRecord;

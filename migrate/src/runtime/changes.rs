@@ -1,7 +1,7 @@
 //! Change deltas on the wire: what changed at the source between two drains of its capture.
 //!
-//! A round is a sequence of messages of kind `Block`, then `Round` or `Final`. Each message begins with
-//! a tag:
+//! A round is a sequence of messages of kind `Block`, then `Round` or `Final`. Each message begins
+//! with a tag:
 //!
 //! ```text
 //! 0  a block of changes: keys with their newest value, or removed
@@ -37,8 +37,9 @@ pub(crate) enum ChangeError {
     Abandoned,
 }
 
-/// Writes the newest state of all captured keys and intervals, message by message. Answers the number
-/// of entries. A capture is drained *before* this reads, so what it reads is at least as new.
+/// Writes the newest state of all captured keys and intervals, message by message. Answers the
+/// number of entries. A capture is drained *before* this reads, so what it reads is at least as
+/// new.
 pub(crate) fn write_changes(
     store: &Store,
     captured: &Captured,

@@ -176,15 +176,15 @@ impl MigrationHandle {
         self.0.status()
     }
 
-    /// Asks it to stop. Before the grant the source thaws at once; after it whoever wins the swap of
-    /// the record serves the slot, so [`wait`](Self::wait) may still say that it moved.
+    /// Asks it to stop. Before the grant the source thaws at once; after it whoever wins the swap
+    /// of the record serves the slot, so [`wait`](Self::wait) may still say that it moved.
     pub fn cancel(&self) {
         self.0.cancelled.send_replace(true);
     }
 
     /// For an offer after a restart whose target cannot be asked: orders this node to take the slot
-    /// back. What the target acknowledged, if it took the slot, is not here: the swap fails then; and
-    /// what this node did not restore is lost.
+    /// back. What the target acknowledged, if it took the slot, is not here: the swap fails then;
+    /// and what this node did not restore is lost.
     pub fn force_take_back(&self) {
         self.0.forced.send_replace(true);
     }

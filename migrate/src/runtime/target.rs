@@ -251,8 +251,8 @@ impl TargetRun {
         }
     }
 
-    /// Changes go into the staging copy as they come: nobody sees it, they carry state, and the digest
-    /// decides in the end.
+    /// Changes go into the staging copy as they come: nobody sees it, they carry state, and the
+    /// digest decides in the end.
     async fn apply(&mut self, message: Vec<u8>) -> Option<TargetEvent> {
         let catching_up = matches!(self.state.phase, TargetPhase::CatchingUp { .. });
         let staging = self.staging.clone().filter(|_| catching_up)?;

@@ -17,8 +17,8 @@ use crate::{Attempt, Error, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_PAR
 /// Frames read ahead of whoever handles them.
 const READ_AHEAD: usize = 16;
 
-/// One connection to another node. Reading goes on in a task of its own, so that waiting for the next
-/// frame can be given up without losing half of one.
+/// One connection to another node. Reading goes on in a task of its own, so that waiting for the
+/// next frame can be given up without losing half of one.
 #[derive(Debug)]
 pub(crate) struct Connection {
     peer: String,

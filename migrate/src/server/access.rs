@@ -15,8 +15,9 @@ pub(crate) const THROTTLE_TICK: Duration = Duration::from_millis(1);
 
 /// Permission to run one short operation on a slot's store.
 ///
-/// Holds the barrier session in which the gate was read (invariant G1), so it must be dropped before
-/// any wait: the compiler refuses to keep it across an await of a task that moves between threads.
+/// Holds the barrier session in which the gate was read (invariant G1), so it must be dropped
+/// before any wait: the compiler refuses to keep it across an await of a task that moves between
+/// threads.
 pub struct SlotAccess<'a> {
     /// Some; see `access`.
     store: RwLockReadGuard<'a, Option<Store>>,

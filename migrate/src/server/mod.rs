@@ -27,8 +27,8 @@ use crate::{
 
 /// The slots of one node: serves operations on them, and moves them to and from other nodes.
 ///
-/// Clones are handles to the same server. A slot is served exactly while this node read or wrote the
-/// slot's record as its own (rule M3); see [`crate::protocol`] for how it moves.
+/// Clones are handles to the same server. A slot is served exactly while this node read or wrote
+/// the slot's record as its own (rule M3); see [`crate::protocol`] for how it moves.
 ///
 /// # Examples
 ///
@@ -126,8 +126,9 @@ impl SlotServer {
         Slot::all().filter(serves).collect()
     }
 
-    /// Puts restored content into a slot before [`start`](Self::start): what a journal or backup gave
-    /// back. Make the store with [`slot_store_options`](Self::slot_store_options) and this node's clock.
+    /// Puts restored content into a slot before [`start`](Self::start): what a journal or backup
+    /// gave back. Make the store with [`slot_store_options`](Self::slot_store_options) and this
+    /// node's clock.
     ///
     /// Ignored for a slot that is served already.
     pub fn preload(&self, slot: Slot, store: Store) {
@@ -147,8 +148,8 @@ impl SlotServer {
     ///
     /// # Errors
     ///
-    /// [`Error::NotOwner`], [`Error::AlreadyMigrating`], [`Error::UnknownNode`]; everything later is
-    /// the result of [`MigrationHandle::wait`].
+    /// [`Error::NotOwner`], [`Error::AlreadyMigrating`], [`Error::UnknownNode`]; everything later
+    /// is the result of [`MigrationHandle::wait`].
     ///
     /// # Panics
     ///

@@ -40,7 +40,8 @@ impl SlotServer {
         Ok(report)
     }
 
-    /// Makes this node the owner of every slot that has no owner, and serves them. Answers how many.
+    /// Makes this node the owner of every slot that has no owner, and serves them. Answers how
+    /// many.
     ///
     /// # Errors
     ///

@@ -202,7 +202,8 @@ impl World {
                 let (owner, now) = (&self.record.owner, self.record.epoch);
                 return Err(format!("{who} serves epoch {epoch}, the record says {owner}, {now}"));
             }
-            // More than was acknowledged may be there: a copy can outlive the node that was forgiven.
+            // More than was acknowledged may be there: a copy can outlive the node that was
+            // forgiven.
             if data.is_none_or(|data| data < self.acked) {
                 let acked = self.acked;
                 return Err(format!("{who} serves {data:?}, {acked} writes are acknowledged"));
