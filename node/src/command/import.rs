@@ -64,9 +64,11 @@ pub fn run(args: ImportArgs) -> Result<(), Error> {
     let plan = Plan::new(&args, &table)?;
     let documents = plan.documents(&table)?;
     let rows = documents.len();
+    stop_if_asked(&interrupt)?;
     let engine = Engine::new();
     let (_, load) = engine.bulk_load(plan.def, documents)?;
     spinner.finish_and_clear();
+    stop_if_asked(&interrupt)?;
     let bar = BackupBar::new("write");
     let options = ExportOptions::default().with_work(bar.work(&interrupt));
     let token = json!({ "source": args.data, "rows": rows }).to_string();
@@ -91,6 +93,13 @@ pub fn run(args: ImportArgs) -> Result<(), Error> {
             load.elapsed,
             args.dir.display(),
         );
+    }
+    Ok(())
+}
+
+fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
+    if interrupt.is_raised() {
+        return Err(Error::Interrupted { left: "nothing was written".to_owned() });
     }
     Ok(())
 }
