@@ -58,13 +58,13 @@ pub(super) fn step(tour: &mut Tour, db: Arc<Db>, writers: Writers) -> Result<Bac
 /// Backs up a snapshot while the writers run; gives what it held.
 fn back_up(tour: &mut Tour, db: &Db, writers: &Writers, dir: &Path) -> Result<Shown, TourError> {
     let view = db.view()?;
-    let bar = Bar(tour.screen.bar(0, "backing up"));
+    let bar = bar(tour, "backing up");
     let before = writers.updates();
     let start = Instant::now();
     let written = Db::back_up(&view, dir, &bar)?;
     let time = start.elapsed();
     let updates_meanwhile = writers.updates() - before;
-    bar.0.finish_and_clear();
+    bar.bar.finish_and_clear();
 
     let bytes = size_of_files(dir)?;
     let entries_per_s = per_second(written.entries, time);
@@ -94,15 +94,18 @@ fn back_up(tour: &mut Tour, db: &Db, writers: &Writers, dir: &Path) -> Result<Sh
 
 /// Restores and compares with the snapshot that was backed up.
 fn restore(tour: &mut Tour, dir: &Path, shown: &Shown) -> Result<(), TourError> {
-    let bar = Bar(tour.screen.bar(0, "restoring"));
+    let bar = bar(tour, "restoring");
     let start = Instant::now();
     let restored = Db::restore(&tour.table, dir, &bar);
     let time = start.elapsed();
-    bar.0.finish_and_clear();
-    let db = restored.map_err(|error| TourError::Check {
-        check: "restore",
-        expected: "the backup that was just written, whole".to_owned(),
-        got: error.to_string(),
+    bar.bar.finish_and_clear();
+    let db = restored.map_err(|error| match error {
+        TourError::Engine { cause, .. } => TourError::Check {
+            check: "restore",
+            expected: "the backup that was just written, whole".to_owned(),
+            got: cause,
+        },
+        other => other,
     })?;
     let view = db.view()?;
     let got = view.fingerprint(&tour.table)?;
@@ -125,6 +128,10 @@ fn restore(tour: &mut Tour, dir: &Path, shown: &Shown) -> Result<(), TourError> 
 
 fn words(digest: &Digest) -> String {
     format!("{} entries, digest {:016x}", digest.count, digest.sum)
+}
+
+fn bar(tour: &Tour, what: &'static str) -> Bar {
+    Bar { bar: tour.screen.bar(0, what), interrupt: tour.interrupt.clone() }
 }
 
 /// Bytes of all files of a directory.

@@ -12,6 +12,7 @@ use super::report::Report;
 use super::screen::Screen;
 use super::table::Table;
 use super::{Fault, TourArgs, load};
+use crate::interrupt::Interrupt;
 
 /// The tour under way.
 #[derive(Debug)]
@@ -30,12 +31,18 @@ pub(super) struct Tour {
     pub screen: Screen,
     /// What it found so far.
     pub report: Report,
+    /// Set when the user asks to stop.
+    pub interrupt: Interrupt,
     dir: TempDir,
 }
 
 impl Tour {
     /// Loads the records.
-    pub(super) fn new(args: &TourArgs, screen: Screen) -> Result<Self, TourError> {
+    pub(super) fn new(
+        args: &TourArgs,
+        screen: Screen,
+        interrupt: Interrupt,
+    ) -> Result<Self, TourError> {
         let entries = args.entries.and_then(|count| usize::try_from(count).ok());
         let bar = screen.spinner("loading the records");
         let table = load::load(args.data.as_deref(), entries)?;
@@ -59,6 +66,7 @@ impl Tour {
             seed: args.seed,
             screen,
             report,
+            interrupt,
             dir,
         })
     }
@@ -66,6 +74,11 @@ impl Tour {
     /// Where the tour keeps its files; removed at the end.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Fails when the user asked to stop.
+    pub(super) fn go_on(&self) -> Result<(), TourError> {
+        if self.interrupt.is_raised() { Err(TourError::Interrupted) } else { Ok(()) }
     }
 
     /// Whether this mistake is to be made.

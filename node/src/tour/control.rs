@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::error::TourError;
 use super::resp::{Connection, Reply};
+use crate::interrupt::Interrupt;
 
 /// Pause between two looks at the move.
 const POLL: Duration = Duration::from_millis(5);
@@ -43,12 +44,16 @@ pub(super) fn move_slot(
     slot: u16,
     target: SocketAddr,
     bar: &ProgressBar,
+    interrupt: &Interrupt,
 ) -> Result<Moved, TourError> {
     let mut connection = open(source)?;
     let (slot, target) = (slot.to_string(), target.to_string());
     call(&mut connection, &[b"WMIGRATE", b"START", slot.as_bytes(), target.as_bytes()])?;
     let start = Instant::now();
     loop {
+        if interrupt.is_raised() {
+            return Err(TourError::Interrupted);
+        }
         let reply = call(&mut connection, &[b"WMIGRATE", b"STATUS", slot.as_bytes()])?;
         let job: Value = reply
             .text()

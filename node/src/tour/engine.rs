@@ -16,6 +16,7 @@ use super::plan;
 use super::question::{Answer, Hit, Question, Tail, Wanted};
 use super::scan::{self, Fingerprint};
 use super::table::{Cell, Field, Index, Row, Table};
+use crate::interrupt::Interrupt;
 
 /// The collection that holds the records of `table`: one partition, so that it moves as one slot.
 pub(super) fn definition(table: &Table) -> CollectionDef {
@@ -162,23 +163,30 @@ impl Db {
     }
 }
 
-/// A bar that the work on a backup moves.
+/// A bar that the work on a backup moves, and the user's wish to stop it.
 #[derive(Clone, Debug)]
-pub(super) struct Bar(pub ProgressBar);
+pub(super) struct Bar {
+    /// The bar.
+    pub bar: ProgressBar,
+    /// Stops the work.
+    pub interrupt: Interrupt,
+}
 
 impl Bar {
     fn work(&self) -> Work {
-        Work::default().with_progress(Arc::new(self.clone()))
+        Work::default()
+            .with_progress(Arc::new(self.clone()))
+            .with_cancel(self.interrupt.cancel().clone())
     }
 }
 
 impl Progress for Bar {
     fn begin(&self, entries: u64) {
-        self.0.set_length(entries);
+        self.bar.set_length(entries);
     }
 
     fn add(&self, entries: u64, _bytes: u64) {
-        self.0.inc(entries);
+        self.bar.inc(entries);
     }
 }
 

@@ -57,6 +57,19 @@ pub(super) enum TourError {
         /// What the layer said.
         cause: String,
     },
+    /// The disk, or what it may be used for, came to its end while a layer wrote.
+    #[error("{step} failed: {cause}\n  {remedy}")]
+    Machine {
+        /// What was under way.
+        step: &'static str,
+        /// What the layer said.
+        cause: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// The user asked to stop.
+    #[error("interrupted; nothing is left behind")]
+    Interrupted,
     /// A node process did not start, died, or answered with an error.
     #[error("node {node}: {cause}")]
     Node {
@@ -69,17 +82,22 @@ pub(super) enum TourError {
 
 impl TourError {
     /// An error of `step` in the words of the layer that reported it.
-    pub(super) fn engine(step: &'static str, error: &dyn std::error::Error) -> Self {
+    pub(super) fn engine(step: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut cause = error.to_string();
+        let mut machine = None;
         let mut next = error.source();
         while let Some(inner) = next {
+            machine = machine.or(inner.downcast_ref::<io::Error>().filter(|e| is_machines(e)));
             let text = inner.to_string();
             if !cause.contains(&text) {
                 cause = format!("{cause}: {text}");
             }
             next = inner.source();
         }
-        Self::Engine { step, cause }
+        match machine {
+            Some(source) => Self::Machine { step, cause, remedy: remedy(source) },
+            None => Self::Engine { step, cause },
+        }
     }
 
     /// An error of the system about a file of the tour.
@@ -92,8 +110,9 @@ impl TourError {
         match self {
             Self::Check { .. } | Self::Engine { .. } => 1,
             Self::Line { .. } | Self::Data { .. } => 3,
-            Self::File { .. } => 4,
+            Self::File { .. } | Self::Machine { .. } => 4,
             Self::Node { .. } => 5,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -113,6 +132,15 @@ pub(super) fn expect_equal<T: PartialEq + std::fmt::Display>(
         expected: format!("{what}: {expected}"),
         got: format!("{what}: {got}"),
     })
+}
+
+/// Whether the machine is the reason, not the data.
+fn is_machines(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::PermissionDenied | Kind::ReadOnlyFilesystem
+    )
 }
 
 fn remedy(source: &io::Error) -> &'static str {

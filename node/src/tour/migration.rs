@@ -14,10 +14,12 @@ use super::control::{self, Moved};
 use super::error::TourError;
 use super::nodes::{Node, Plan};
 use super::queries;
+use super::question::{Answer, Question};
 use super::remote;
 use super::report::Migration;
 use super::resp::{Connection, Reply};
 use super::screen::{grouped, per_second};
+use super::searcher::Searcher;
 
 /// How long the clients run before the move, and again after it.
 const CALM: Duration = Duration::from_millis(1500);
@@ -54,26 +56,32 @@ pub(super) fn step(tour: &mut Tour, backed_up: &BackedUp) -> Result<(), TourErro
     ));
 
     let board = Arc::new(Board::new(CLIENTS * KEYS_PER_CLIENT));
-    let running = Running::start(tour, &tag, addresses, &board);
+    let asked: Vec<(Question, Answer)> = tour
+        .questions
+        .iter()
+        .map(|question| (question.clone(), backed_up.states.answer(&tour.table, question)))
+        .collect();
+    let running = Running::start(tour, &tag, addresses, &board, asked.clone());
     thread::sleep(CALM);
     board.enter(Phase::During);
     let bar = tour.screen.bar(100, "moving the slot");
     let start = Instant::now();
-    let moved = control::move_slot(source.clients, slot, target.clients, &bar);
+    let moved = control::move_slot(source.clients, slot, target.clients, &bar, &tour.interrupt);
     let time = start.elapsed();
     bar.finish_and_clear();
     source.expect_alive()?;
     target.expect_alive()?;
     board.enter(Phase::After);
     thread::sleep(CALM);
-    let mut observed = running.finish(&board)?;
+    let finished = running.finish();
     // A move that failed is reported only now, so that the clients never outlive it.
     let moved = moved?;
+    let (mut observed, searches) = finished?;
     look_at_all(target.clients, &tag, &board, &mut observed)?;
-    tour.report.migration = Some(report(&moved, time, &observed));
+    tour.report.migration = Some(report(&moved, time, &observed, searches));
     show(tour);
     verdict(tour, &observed)?;
-    ask_target(tour, target.clients, backed_up)
+    ask_target(tour, target.clients, &asked)
 }
 
 /// The fault as `serve --plant` names it, where it is the nodes that make it.
@@ -89,41 +97,59 @@ fn planted(tour: &Tour) -> Option<&'static str> {
 /// The clients' threads. Dropping them stops them.
 struct Running {
     board: Arc<Board>,
-    threads: Vec<JoinHandle<Result<Observed, TourError>>>,
+    clients: Vec<JoinHandle<Result<Observed, TourError>>>,
+    searcher: Option<JoinHandle<Result<u64, TourError>>>,
 }
 
 impl Running {
-    fn start(tour: &Tour, tag: &str, nodes: [SocketAddr; 2], board: &Arc<Board>) -> Self {
-        let threads = (0..CLIENTS)
+    fn start(
+        tour: &Tour,
+        tag: &str,
+        nodes: [SocketAddr; 2],
+        board: &Arc<Board>,
+        asked: Vec<(Question, Answer)>,
+    ) -> Self {
+        let clients = (0..CLIENTS)
             .map(|index| {
                 let client = Client::new(index, tag, nodes, Arc::clone(board), tour.seed);
                 thread::spawn(move || client.run())
             })
             .collect();
-        Self { board: Arc::clone(board), threads }
+        let searcher = Searcher::new(&tour.table, asked, nodes, board);
+        let searcher = Some(thread::spawn(move || searcher.run()));
+        Self { board: Arc::clone(board), clients, searcher }
     }
 
-    fn finish(mut self, board: &Board) -> Result<Observed, TourError> {
-        board.stop();
+    /// Stops the clients; what they observed together, and how often was searched.
+    fn finish(mut self) -> Result<(Observed, u64), TourError> {
+        self.board.stop();
         let mut all = Observed::nothing();
-        for thread in self.threads.drain(..) {
-            let one = thread.join().unwrap_or_else(|_| {
-                Err(TourError::Engine {
-                    step: "writing and reading beside the move",
-                    cause: "a client thread panicked".to_owned(),
-                })
-            })?;
-            all.merge(one);
+        let clients: Vec<_> = self.clients.drain(..).map(join).collect();
+        let searches = self.searcher.take().map_or(Ok(0), join)?;
+        for client in clients {
+            all.merge(client?);
         }
-        Ok(all)
+        Ok((all, searches))
     }
+}
+
+fn join<T>(thread: JoinHandle<Result<T, TourError>>) -> Result<T, TourError> {
+    thread.join().unwrap_or_else(|_| {
+        Err(TourError::Engine {
+            step: "using the slot beside the move",
+            cause: "a client thread panicked".to_owned(),
+        })
+    })
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.board.stop();
-        for thread in self.threads.drain(..) {
-            // The tour fails already with the error that dropped the clients early.
+        // The tour fails already with the error that dropped the clients early.
+        for thread in self.clients.drain(..) {
+            let _ = thread.join();
+        }
+        if let Some(thread) = self.searcher.take() {
             let _ = thread.join();
         }
     }
@@ -158,7 +184,7 @@ fn look_at_all(
     Ok(())
 }
 
-fn report(moved: &Moved, time: Duration, observed: &Observed) -> Migration {
+fn report(moved: &Moved, time: Duration, observed: &Observed, searches: u64) -> Migration {
     let [before, during, after] = &observed.latency;
     let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     Migration {
@@ -175,6 +201,7 @@ fn report(moved: &Moved, time: Duration, observed: &Observed) -> Migration {
         reads: observed.reads,
         lost_writes: observed.lost,
         stale_reads: observed.stale,
+        searches,
         moved: observed.moved,
         retries: observed.retries,
         p50_us_before: before.value_at_quantile(0.5),
@@ -186,7 +213,6 @@ fn report(moved: &Moved, time: Duration, observed: &Observed) -> Migration {
         p50_us_after: after.value_at_quantile(0.5),
         p99_us_after: after.value_at_quantile(0.99),
         max_us_after: after.max(),
-        questions_equal: 0,
     }
 }
 
@@ -207,11 +233,13 @@ fn show(tour: &Tour) {
     ));
     migration.latency(tour.screen);
     tour.screen.say(&format!(
-        "{} acknowledged writes, {} lost; {} reads, {} stale; {} redirections followed",
+        "{} acknowledged writes, {} lost; {} reads, {} stale; {} searches of the \
+         moving partition, all right; {} redirections followed",
         grouped(migration.acknowledged_writes),
         migration.lost_writes,
         grouped(migration.reads),
         migration.stale_reads,
+        grouped(migration.searches),
         migration.moved
     ));
 }
@@ -238,21 +266,28 @@ fn verdict(tour: &Tour, observed: &Observed) -> Result<(), TourError> {
     Ok(())
 }
 
-/// Asks the target the questions of step 2; the records of the backup give the answers.
-fn ask_target(tour: &mut Tour, target: SocketAddr, backed_up: &BackedUp) -> Result<(), TourError> {
-    let mut searcher = remote::Searcher::open(target, TARGET, &tour.table)?;
-    for question in &tour.questions {
-        let expected = backed_up.states.answer(&tour.table, question);
-        let got = searcher.answer(question)?;
-        queries::compare("migrated-partition", question, &expected, &got)?;
-    }
-    if let Some(migration) = &mut tour.report.migration {
-        migration.questions_equal = tour.questions.len() as u64;
+/// Asks the target itself the questions of step 2; the records of the backup give the answers.
+fn ask_target(
+    tour: &Tour,
+    target: SocketAddr,
+    asked: &[(Question, Answer)],
+) -> Result<(), TourError> {
+    let failed = |cause: String| TourError::Node { node: TARGET, cause };
+    let mut connection =
+        Connection::open(target).map_err(|error| failed(format!("cannot be reached: {error}")))?;
+    for (question, expected) in asked {
+        let words = remote::words(&tour.table, question);
+        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        let reply =
+            connection.call(&words).map_err(|error| failed(format!("does not answer: {error}")))?;
+        let got = remote::answer(&tour.table, question, &reply)
+            .ok_or_else(|| failed(format!("answered {:?} with {reply:?}", question.title)))?;
+        queries::compare("migrated-partition", question, expected, &got)?;
     }
     tour.screen.say(&format!(
-        "the target answered all {} questions of step 2 as the records say, nothing was indexed \
+        "the target answers all {} questions of step 2 as the records say, nothing was indexed \
          again",
-        tour.questions.len()
+        asked.len()
     ));
     Ok(())
 }

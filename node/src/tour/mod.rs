@@ -19,6 +19,7 @@ use self::context::Tour;
 use self::error::TourError;
 use self::report::{Failure, Report};
 use self::screen::Screen;
+use crate::interrupt::Interrupt;
 
 mod backups;
 mod board;
@@ -41,6 +42,7 @@ mod resp;
 mod router;
 mod scan;
 mod screen;
+mod searcher;
 mod snapshots;
 mod states;
 mod table;
@@ -88,7 +90,18 @@ pub fn run(args: TourArgs) -> ExitCode {
     let start = Instant::now();
     let screen = if args.json { Screen::Json } else { Screen::Human };
     let mut report = Report::default();
-    let outcome = travel(&args, screen, &mut report);
+    let interrupt = match Interrupt::install() {
+        Ok(interrupt) => interrupt,
+        Err(error) => {
+            eprintln!("whimbrel tour: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    let mut outcome = travel(&args, screen, &interrupt, &mut report);
+    if outcome.is_err() && interrupt.is_raised() {
+        // Whatever broke on the way out, broke because of it.
+        outcome = Err(TourError::Interrupted);
+    }
     report.seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     report.ok = outcome.is_ok();
     if let Err(error) = &outcome {
@@ -115,8 +128,13 @@ pub fn run(args: TourArgs) -> ExitCode {
 }
 
 /// All steps in turn. What was found until an error stays in `report`.
-fn travel(args: &TourArgs, screen: Screen, report: &mut Report) -> Result<(), TourError> {
-    let mut tour = Tour::new(args, screen)?;
+fn travel(
+    args: &TourArgs,
+    screen: Screen,
+    interrupt: &Interrupt,
+    report: &mut Report,
+) -> Result<(), TourError> {
+    let mut tour = Tour::new(args, screen, interrupt.clone())?;
     let outcome = steps(&mut tour);
     *report = std::mem::take(&mut tour.report);
     outcome
@@ -124,8 +142,11 @@ fn travel(args: &TourArgs, screen: Screen, report: &mut Report) -> Result<(), To
 
 fn steps(tour: &mut Tour) -> Result<(), TourError> {
     let db = build::step(tour)?;
+    tour.go_on()?;
     queries::step(tour, &db)?;
+    tour.go_on()?;
     let writers = snapshots::step(tour, &db)?;
     let backed_up = backups::step(tour, db, writers)?;
+    tour.go_on()?;
     migration::step(tour, &backed_up)
 }

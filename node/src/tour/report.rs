@@ -141,6 +141,8 @@ pub(super) struct Migration {
     pub lost_writes: u64,
     /// Reads that returned less than what was acknowledged before they were sent.
     pub stale_reads: u64,
+    /// Searches of the moving partition; each answer was compared with the records.
+    pub searches: u64,
     /// Redirections that clients followed.
     pub moved: u64,
     /// Retries after CLUSTERDOWN, TRYAGAIN or a lost connection.
@@ -163,8 +165,6 @@ pub(super) struct Migration {
     pub p99_us_after: u64,
     /// See above.
     pub max_us_after: u64,
-    /// Questions that the target answered as the records say.
-    pub questions_equal: u64,
 }
 
 impl Report {
@@ -182,7 +182,7 @@ impl Report {
             rows.push(line(
                 "snapshots",
                 format!(
-                    "{} compared, {}, beside {} updates/s",
+                    "{} compared, {}, {} updates/s beside",
                     snapshots.compared,
                     if self.snapshot_stable { "stable" } else { "NOT stable" },
                     grouped(snapshots.updates_per_s)
@@ -229,6 +229,7 @@ impl Migration {
             line("lost writes", self.lost_writes.to_string()),
             line("reads", grouped(self.reads)),
             line("stale reads", self.stale_reads.to_string()),
+            line("searches while moving", format!("{}, all right", grouped(self.searches))),
         ]
     }
 

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Longest text of one table cell, in characters.
-const CELL_CHARS_MAX: usize = 40;
+const CELL_CHARS_MAX: usize = 48;
 
 /// Where the tour speaks to.
 #[derive(Clone, Copy, Debug)]

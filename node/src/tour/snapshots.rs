@@ -34,7 +34,9 @@ pub(super) fn step(tour: &mut Tour, db: &Arc<Db>) -> Result<Writers, TourError> 
     let writers = Writers::start(&tour.table, db, tour.seed);
     let start = Instant::now();
     let mut compared = 0;
+    let bar = tour.screen.spinner("comparing snapshots beside the writers");
     for _ in 0..SNAPSHOTS {
+        tour.go_on()?;
         wait_for_updates(&writers)?;
         let fresh = hold(tour, db)?;
         consistent(tour, &fresh)?;
@@ -51,9 +53,11 @@ pub(super) fn step(tour: &mut Tour, db: &Arc<Db>) -> Result<Writers, TourError> 
         compared += 1;
     }
     for snapshot in &held {
+        tour.go_on()?;
         is_unchanged(tour, db, snapshot)?;
         compared += 1;
     }
+    bar.finish_and_clear();
     let updates = writers.updates();
     let updates_per_s = per_second(updates, start.elapsed());
     tour.report.snapshot_stable = true;
