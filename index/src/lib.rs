@@ -128,3 +128,8 @@ pub use whimbrel_backup::{Cancel, ExportOptions, ExportReport, Progress, Work};
 /// The versioned store underneath: for what keeps a [`Partition`] in a store of its own.
 pub use whimbrel_mvcc as mvcc;
 pub use whimbrel_recovery::{RestoreOptions, RestoreReport};
+
+/// The README's example, run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
