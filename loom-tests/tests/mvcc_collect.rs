@@ -79,7 +79,8 @@ fn collection_by_an_older_view_against_two_snapshots() {
         drop(world.store.snapshot());
         vec![]
     };
-    explore_acts(THREE, put_old_twice, &[first, look_twice, collect_put_collect], |_, saw| {
+    let look: Act = |world| vec![at(&world.store.snapshot(), A)];
+    explore_acts(THREE, put_old_twice, &[first, look, collect_put_collect], |_, saw| {
         assert!(saw[1][0] == 2 || saw[1][0] == 3, "{saw:?}");
     });
 }
