@@ -91,34 +91,45 @@ pub(crate) fn explore_acts(
     acts: &[Act],
     after: fn(&World, &[Vec<u8>]),
 ) {
+    for order in orders(acts.len()) {
+        explore_order(bound, before, acts, after, order);
+    }
+}
+
+/// Explores `acts` started in one order only.
+pub(crate) fn explore_order(
+    bound: Bound,
+    before: fn(&World),
+    acts: &[Act],
+    after: fn(&World, &[Vec<u8>]),
+    order: Vec<usize>,
+) {
     let mutant = std::env::var("WHIMBREL_MVCC_MUTANT").ok().map(|name| {
         let found = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
         *found.unwrap_or_else(|| panic!("there is no mutant called {name}"))
     });
-    for order in orders(acts.len()) {
-        let acts: Vec<Act> = acts.to_vec();
-        explore(bound, move || {
-            plant(mutant);
-            let world = Arc::new(World::new());
-            before(&world);
-            let mut saw = vec![Vec::new(); acts.len()];
-            let (last, spawned) = order.split_last().expect("a model has threads");
-            let threads: Vec<_> = spawned
-                .iter()
-                .map(|at| {
-                    let (world, act) = (world.clone(), acts[*at]);
-                    (*at, thread::spawn(move || act(&world)))
-                })
-                .collect();
-            saw[*last] = acts[*last](&world);
-            for (at, thread) in threads {
-                saw[at] = thread.join().expect("a thread of the model panicked");
-            }
-            after(&world, &saw);
-            world.check_digest();
-            world.check_clean();
-        });
-    }
+    let acts: Vec<Act> = acts.to_vec();
+    explore(bound, move || {
+        plant(mutant);
+        let world = Arc::new(World::new());
+        before(&world);
+        let mut saw = vec![Vec::new(); acts.len()];
+        let (last, spawned) = order.split_last().expect("a model has threads");
+        let threads: Vec<_> = spawned
+            .iter()
+            .map(|at| {
+                let (world, act) = (world.clone(), acts[*at]);
+                (*at, thread::spawn(move || act(&world)))
+            })
+            .collect();
+        saw[*last] = acts[*last](&world);
+        for (at, thread) in threads {
+            saw[at] = thread.join().expect("a thread of the model panicked");
+        }
+        after(&world, &saw);
+        world.check_digest();
+        world.check_clean();
+    });
 }
 
 /// Every thread in turn as the one that runs on the main thread, which starts last.
