@@ -18,6 +18,8 @@ pub(super) fn step(tour: &mut Tour) -> Result<Arc<Db>, TourError> {
         grouped(tour.table.rows.len() as u64),
         tour.table.origin
     ));
+    let id = tour.table.id.map_or("the record's number", |id| tour.table.columns[id].as_str());
+    tour.screen.say(&format!("  document id: {id}"));
     for index in tour.table.indexes() {
         let (name, words) = (tour.table.index_name(index), tour.table.index_words(index));
         tour.screen.say(&format!("  index {name}: {words}"));

@@ -261,3 +261,76 @@ fn gap(last: &mut Option<(Instant, Phase)>, now: Instant, phase: Phase) -> Durat
         _ => Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A node that acknowledges every write and remembers none; after `requests` of them it says
+    /// that the slot has moved.
+    fn forgetful(listener: TcpListener, requests: usize, moved: Option<SocketAddr>) {
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client comes");
+            let mut answers = stream.try_clone().expect("a socket can be shared");
+            let mut lines = BufReader::new(stream).lines();
+            let mut next = || lines.next()?.ok();
+            for request in 0.. {
+                let Some(count) = next() else { return };
+                let words: usize = count[1..].parse().expect("an array");
+                let words: Option<Vec<String>> = (0..words).map(|_| next().and(next())).collect();
+                let Some(words) = words else { return };
+                let reply = match moved {
+                    Some(address) if request >= requests => format!("-MOVED 1 {address}\r\n"),
+                    _ if words[0] == "SET" => "+OK\r\n".to_owned(),
+                    _ => "$-1\r\n".to_owned(),
+                };
+                if answers.write_all(reply.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        (listener, address)
+    }
+
+    fn observe(nodes: [SocketAddr; 2]) -> (Observed, Arc<Board>) {
+        let board = Arc::new(Board::new(KEYS_PER_CLIENT));
+        let client = Client::new(0, "t/0", nodes, Arc::clone(&board), 7);
+        let thread = thread::spawn(move || client.run());
+        thread::sleep(Duration::from_millis(200));
+        board.stop();
+        let observed = thread.join().expect("no panic").expect("every request is answered");
+        (observed, board)
+    }
+
+    #[test]
+    fn a_read_below_what_was_acknowledged_is_stale() {
+        let (listener, address) = listener();
+        forgetful(listener, 0, None);
+        let (observed, _) = observe([address, address]);
+        assert!(observed.reads > 0);
+        assert_eq!(observed.stale, observed.reads, "nothing that was written is ever read");
+        assert_eq!(observed.lost, 0, "no move, so nothing is looked at");
+        assert!(observed.first_stale.is_some());
+    }
+
+    #[test]
+    fn what_the_next_node_does_not_serve_is_lost() {
+        let ((a, at_a), (b, at_b)) = (listener(), listener());
+        forgetful(a, 3 * KEYS_PER_CLIENT, Some(at_b));
+        forgetful(b, 0, None);
+        let (observed, board) = observe([at_a, at_b]);
+        assert_eq!(observed.moved, 1);
+        assert!(observed.lost > 0, "A acknowledged writes that B does not serve");
+        let acknowledged: u64 = (0..board.keys()).map(|key| board.acknowledged(key)).sum();
+        assert_eq!(acknowledged, observed.writes, "each key counts up by one");
+    }
+}

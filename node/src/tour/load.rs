@@ -89,7 +89,7 @@ fn parse<R: Read>(input: R, file: &Path, name: &str, origin: &str) -> Result<Tab
     })?;
     let typing = Typing { file: file.to_owned(), columns: &columns, kinds: &kinds, id };
     let rows = typing.rows(&lines)?;
-    Ok(Table { name: name.to_owned(), origin: origin.to_owned(), columns, kinds, plan, rows })
+    Ok(Table { name: name.to_owned(), origin: origin.to_owned(), columns, id, kinds, plan, rows })
 }
 
 fn header<R: Read>(reader: &mut Reader<R>, file: &Path) -> Result<Vec<String>, TourError> {

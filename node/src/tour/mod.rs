@@ -1,10 +1,10 @@
 //! `whimbrel tour`: one slot's whole journey, on real data, in one command.
 //!
-//! Five steps, one file each: build the indexes ([`build`]), answer questions ([`queries`]), hold
-//! snapshots beside writers ([`snapshots`]), back up and restore ([`backups`]), move the slot
-//! between two nodes under load ([`migration`]). Every step checks its result against something
-//! independent of the engine: a scan of the plain records ([`scan`]), or the numbers that the
-//! clients wrote ([`clients`]). The first check that fails ends the tour with exit code 1 and
+//! Five steps, one file each: build the indexes (`build`), answer questions (`queries`), hold
+//! snapshots beside writers (`snapshots`), back up and restore (`backups`), move the slot
+//! between two nodes under load (`migration`). Every step checks its result against something
+//! independent of the engine: a scan of the plain records (`scan`), or the numbers that the
+//! clients wrote (`clients`). The first check that fails ends the tour with exit code 1 and
 //! says what was expected and what came.
 //!
 //! `--plant` makes one of five mistakes on purpose, to show that the checks can fail.

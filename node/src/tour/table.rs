@@ -130,6 +130,8 @@ pub(super) struct Table {
     pub origin: String,
     /// Column names.
     pub columns: Vec<String>,
+    /// The column of document ids; records are numbered where there is none.
+    pub id: Option<usize>,
     /// What the columns hold.
     pub kinds: Vec<Kind>,
     /// The chosen columns.
@@ -293,6 +295,7 @@ mod tests {
             name: "t".to_owned(),
             origin: "here".to_owned(),
             columns: ["name", "group", "number", "list"].map(str::to_owned).to_vec(),
+            id: None,
             kinds: vec![Kind::Text, Kind::Text, Kind::Int, Kind::List('|')],
             plan: Plan { name: 0, group: 1, number: 2, list: Some(3) },
             rows: vec![row("1", "Vila", 10), row("1-1", "Soldeu", 20)],
