@@ -11,6 +11,8 @@ use whimbrel_loom_tests::Bound;
 use whimbrel_mvcc::Batch;
 
 const TWO: Bound = Bound::Preemptions(3);
+/// A batch and a write in its way.
+const BATCH: Bound = Bound::Preemptions(2);
 const THREE: Bound = Bound::Preemptions(2);
 
 fn put_old(world: &World) {
@@ -171,7 +173,7 @@ fn collection_against_batch() {
         assert!(a == 3 || b == 2, "torn: {a} {b}");
         vec![]
     };
-    explore_acts(TWO, put_old, &[batch, put], |_, _| {});
+    explore_acts(BATCH, put_old, &[batch, put], |_, _| {});
 }
 
 #[test]
@@ -220,7 +222,7 @@ fn capture_against_batch_and_its_helper() {
         world.put(A, 3);
         vec![]
     };
-    explore_acts(TWO, World::start_capture, &[batch, put], |world, _| {
+    explore_acts(BATCH, World::start_capture, &[batch, put], |world, _| {
         assert_eq!(world.drain(), [A, B]);
     });
 }
