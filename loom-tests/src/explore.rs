@@ -17,7 +17,7 @@ pub enum Bound {
 
 /// Runs `model` once for every interleaving within the bound, and prints how many there were.
 ///
-/// `LOOM_MAX_PREEMPTIONS` in the environment replaces the bound (a large number lifts it);
+/// `LOOM_MAX_PREEMPTIONS` in the environment replaces the bound (200 is as good as none; loom refuses more than 255);
 /// `WHIMBREL_MUTANT` plants the defect of that name.
 ///
 /// # Panics
