@@ -230,8 +230,10 @@ fn an_operator_may_take_a_granted_slot_back() {
     offer.cancel();
     thread::sleep(Duration::from_millis(50));
     assert!(!serves(&a.server), "a cancel is no such order");
+    assert!(offer.waits_for_target());
     offer.force_take_back();
     eventually("the source serves", || serves(&a.server));
+    eventually("the offer has ended", || !offer.waits_for_target());
 }
 
 #[test]

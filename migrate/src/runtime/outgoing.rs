@@ -9,7 +9,7 @@ use whimbrel_mvcc::{KeyRange, Snapshot};
 
 use super::source::SourceRun;
 use crate::protocol::Job;
-use crate::protocol::source::SourceState;
+use crate::protocol::source::{SourcePhase, SourceState};
 use crate::report::per_second;
 use crate::server::Inner;
 use crate::{
@@ -25,6 +25,8 @@ pub(crate) struct Outgoing {
     attempt: Attempt,
     target: NodeId,
     pub(crate) options: MigrationOptions,
+    /// Begun after a restart, to offer what a durable grant gave away.
+    offered: bool,
     pub(crate) started: Instant,
     /// The snapshot and its ranges, while they may be pulled.
     shipment: Mutex<Option<(Snapshot, Vec<KeyRange>)>>,
@@ -42,10 +44,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Outgoing {
-    fn new(job: &Job, options: MigrationOptions) -> Arc<Self> {
+    fn new(job: &Job, offered: bool, options: MigrationOptions) -> Arc<Self> {
         Arc::new(Self {
             attempt: job.attempt,
             target: job.target.clone(),
+            offered,
             started: Instant::now(),
             shipment: Mutex::default(),
             status: Mutex::default(),
@@ -102,6 +105,10 @@ impl Outgoing {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         *self.cancelled.borrow()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
     }
 
     pub(crate) fn damaged(&self, place: &str, cause: &impl ToString) -> Error {
@@ -182,6 +189,13 @@ impl MigrationHandle {
         self.0.cancelled.send_replace(true);
     }
 
+    /// Whether this is an offer after a restart that the target has not answered: the slot is
+    /// served by nobody, and [`force_take_back`](Self::force_take_back) is listened to.
+    #[must_use]
+    pub fn waits_for_target(&self) -> bool {
+        self.0.offered && !self.0.has_ended()
+    }
+
     /// For an offer after a restart whose target cannot be asked: orders this node to take the slot
     /// back. What the target acknowledged, if it took the slot, is not here: the swap fails then;
     /// and what this node did not restore is lost.
@@ -245,7 +259,8 @@ fn spawn(
     state: SourceState,
     options: MigrationOptions,
 ) -> Result<MigrationHandle, Error> {
-    let outgoing = Outgoing::new(&state.job, options);
+    let offered = state.phase == SourcePhase::Offering;
+    let outgoing = Outgoing::new(&state.job, offered, options);
     inner.add_outgoing(&outgoing)?;
     tokio::spawn(SourceRun::new(inner.clone(), outgoing.clone(), state).run());
     Ok(MigrationHandle::new(outgoing))

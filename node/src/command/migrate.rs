@@ -1,4 +1,4 @@
-//! `whimbrel migrate`: moves one slot to another node.
+//! `whimbrel migrate`: moves one slot to another node, or takes one back that nobody serves.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct MigrateArgs {
-    /// Any node of the cluster; it names the slot's owner, which does the work
+    /// Any node of the cluster; it names the slot's owner, which does the work. With --take-back
+    /// the node that waits
     #[arg(long, value_name = "HOST:PORT")]
     pub node: String,
     /// The slot, by its number
@@ -28,8 +29,15 @@ pub struct MigrateArgs {
     #[arg(long, value_name = "KEY", group = "what")]
     pub key: Option<String>,
     /// The node that is to own the slot
-    #[arg(long, value_name = "HOST:PORT")]
-    pub to: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "take_back")]
+    pub to: Option<String>,
+    /// In place of moving: make --node serve a slot that it granted to a node that is gone for good.
+    /// Loses what only that node has; needs --yes
+    #[arg(long, conflicts_with = "to")]
+    pub take_back: bool,
+    /// With --take-back: do it
+    #[arg(long, requires = "take_back")]
+    pub yes: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -41,17 +49,19 @@ pub struct MigrateArgs {
 /// # Errors
 ///
 /// [`Error::Connect`] and [`Error::Node`] when a node cannot be reached or refuses,
-/// [`Error::Migration`] when it failed, [`Error::Interrupted`] when it was cancelled.
+/// [`Error::Migration`] when it failed, [`Error::Interrupted`] when it was cancelled,
+/// [`Error::Usage`] for `--take-back` without `--yes`.
 pub fn run(args: MigrateArgs) -> Result<(), Error> {
     let slot = match (&args.key, args.slot) {
         (Some(key), _) => slot_of(key.as_bytes()).number(),
         (None, Some(slot)) => slot,
         (None, None) => unreachable!("one of the group is required"),
     };
+    let Some(to) = &args.to else { return take_back(&args, slot) };
     let interrupt = Interrupt::install()?;
     let mut client = Client::connect(&args.node)?;
     let number = slot.to_string();
-    let start: [&[u8]; 4] = [b"WMIGRATE", b"START", number.as_bytes(), args.to.as_bytes()];
+    let start: [&[u8]; 4] = [b"WMIGRATE", b"START", number.as_bytes(), to.as_bytes()];
     client.call_following(&start)?;
     let bar = crate::progress::bar("migrate", 0);
     let mut cancelled = false;
@@ -70,10 +80,46 @@ pub fn run(args: MigrateArgs) -> Result<(), Error> {
         std::thread::sleep(ASK_EVERY);
     };
     bar.finish_and_clear();
-    report(&args, slot, &job, cancelled)
+    report(&args, to, slot, &job, cancelled)
 }
 
-fn report(args: &MigrateArgs, slot: u16, job: &Value, cancelled: bool) -> Result<(), Error> {
+/// Says what may be lost, and takes the slot back when that was accepted.
+fn take_back(args: &MigrateArgs, slot: u16) -> Result<(), Error> {
+    let mut client = Client::connect(&args.node)?;
+    let number = slot.to_string();
+    if !args.yes {
+        let job = client.call_json(&[b"WMIGRATE", b"STATUS", number.as_bytes()])?;
+        if job["waits_for_target"] != true {
+            let message = format!("slot {slot} waits for nobody; there is nothing to take back");
+            return Err(Error::Usage { command: "migrate", message });
+        }
+        let (node, to) = (&args.node, job["to"].as_str().unwrap_or("its target"));
+        let message = format!(
+            "slot {slot} was granted to {to} before {node} stopped, and {to} holds the complete \
+             copy.\n  Start {to} again if you can: then the slot goes on without a loss.\n  Taken \
+             back, {node} serves only what --restore gave it, or nothing: every other write to \
+             the slot is LOST FOR GOOD, acknowledged or not, also when {to} comes back.\n  If {to} \
+             has taken the slot already, nothing changes. To go on, add --yes"
+        );
+        return Err(Error::Usage { command: "migrate", message });
+    }
+    let taken = client.call_json(&[b"WMIGRATE", b"TAKEBACK", number.as_bytes(), b"FORCE"])?;
+    if args.json {
+        println!("{taken}");
+    } else {
+        let (node, entries) = (&args.node, &taken["entries"]);
+        println!("slot {slot} is served by {node} again, with {entries} entries");
+    }
+    Ok(())
+}
+
+fn report(
+    args: &MigrateArgs,
+    to: &str,
+    slot: u16,
+    job: &Value,
+    cancelled: bool,
+) -> Result<(), Error> {
     if args.json {
         println!("{job}");
     }
@@ -82,11 +128,11 @@ fn report(args: &MigrateArgs, slot: u16, job: &Value, cancelled: bool) -> Result
         return Err(if cancelled {
             Error::Interrupted { left: format!("slot {slot} stays where it was ({reason})") }
         } else {
-            Error::Migration { slot, to: args.to.clone(), reason }
+            Error::Migration { slot, to: to.to_owned(), reason }
         });
     }
     if !args.json {
-        println!("slot {slot} is at {} now", args.to);
+        println!("slot {slot} is at {to} now");
         for (name, value) in job["report"].as_object().into_iter().flatten() {
             println!("{:>24}  {value}", name.replace('_', " "));
         }

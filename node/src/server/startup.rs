@@ -58,6 +58,11 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
     let report = server.start().await?;
     tracing::info!(node = %me.id, bus = %me.bus, ?report, "started");
     let node = Node::new(server, args.plant.map(Into::into));
+    for slot in report.offered {
+        if let Some(offer) = node.slots().migration(slot) {
+            node.note_migration(offer);
+        }
+    }
     Ok(Started { node, clients, bus, _scratch: scratch })
 }
 

@@ -9,3 +9,4 @@ mod kill;
 mod messages;
 mod moves;
 mod redis_cli;
+mod take_back;

@@ -1,22 +1,29 @@
 //! WMIGRATE: moves a slot to another node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use whimbrel_migrate::{Error, MigrationHandle, MigrationOptions, MigrationReport, NodeId};
 
+use super::Access;
 use super::cluster::slot_number;
 use super::refusal::Refusal;
 use crate::resp::ReplyWriter;
 use crate::server::Node;
 
-const HELP: &str = "WMIGRATE START slot node, STATUS [slot], CANCEL slot";
+const HELP: &str = "WMIGRATE START slot node, STATUS [slot], CANCEL slot, TAKEBACK slot FORCE";
 
-/// `WMIGRATE START slot node | STATUS [slot] | CANCEL slot`
+/// How long `TAKEBACK` waits for the slot map's answer.
+const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// `WMIGRATE START slot node | STATUS [slot] | CANCEL slot | TAKEBACK slot FORCE`
 ///
 /// `START` answers when the migration has begun; `STATUS` gives a JSON object for one slot, an array
-/// for all that were moved from here since the node started.
+/// for all that were moved from here since the node started. `TAKEBACK` is an operator's word for a
+/// slot that this node granted away before a restart and whose target does not answer: this node
+/// takes it, with what it restored, unless the target has it already.
 pub(crate) async fn wmigrate(
     node: &Node,
     args: &[Bytes],
@@ -45,11 +52,43 @@ pub(crate) async fn wmigrate(
             reply.ok();
             Ok(())
         }
+        (b"TAKEBACK", [slot, word]) if word.eq_ignore_ascii_case(b"FORCE") => {
+            take_back(node, slot, reply).await
+        }
+        (b"TAKEBACK", [_]) => Err(Refusal::Unsupported(
+            "writes that were acknowledged before the restart may be lost; if so be it, add FORCE",
+        )),
         _ => Err(Refusal::unknown_subcommand(subcommand, HELP)),
     }
 }
 
 const NEVER: Refusal = Refusal::Unsupported("this slot was not moved from here");
+
+async fn take_back(node: &Node, slot: &[u8], reply: &mut ReplyWriter) -> Result<(), Refusal> {
+    let slot = slot_number(slot)?;
+    let offer = node.migration(slot).filter(MigrationHandle::waits_for_target);
+    let offer = offer.ok_or(Refusal::Unsupported(
+        "this node does not wait for anybody to take this slot; there is nothing to take back",
+    ))?;
+    tracing::warn!(%slot, from = %offer.target(), "an operator takes the slot back");
+    offer.force_take_back();
+    if tokio::time::timeout(TAKE_BACK_PATIENCE, offer.wait()).await.is_err() {
+        return Err(Refusal::Unsupported(
+            "the order stands, but the slot map has not answered yet; see WMIGRATE STATUS",
+        ));
+    }
+    // Answers MOVED where the target has taken the slot after all.
+    let entries = node.access(slot, Access::Read, |store| store.len_estimate()).await?;
+    let epoch = node.map().peek(slot).map(|record| record.epoch);
+    let taken = json!({
+        "slot": slot.number(),
+        "owner": node.name().as_str(),
+        "epoch": epoch,
+        "entries": entries,
+    });
+    reply.bulk(taken.to_string().as_bytes());
+    Ok(())
+}
 
 fn start(
     node: &Node,
@@ -85,6 +124,7 @@ pub(crate) async fn describe(handle: &MigrationHandle) -> Value {
         "to": handle.target().as_str(),
         "state": "running",
         "phase": status.phase,
+        "waits_for_target": handle.waits_for_target(),
         "percent": status.percent,
         "entries_done": status.keys_done,
         "entries_total": status.keys_total,
