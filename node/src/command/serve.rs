@@ -34,6 +34,13 @@ pub struct ServeArgs {
     /// Load this backup, of a node or of an engine, before serving
     #[arg(long, value_name = "DIR")]
     pub restore: Option<PathBuf>,
+    /// Most clients at a time; more are refused
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_clients: usize,
+    /// Most bytes of unfinished requests that all clients may have here together, in MiB. A request
+    /// above 16 KiB is refused when there is no room for it
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub max_input: usize,
     /// Make this mistake, so that checks can be seen to notice it
     #[arg(long, value_name = "FAULT", hide = true)]
     pub plant: Option<PlantArg>,

@@ -32,7 +32,7 @@ pub struct Limits {
     pub args_max: usize,
     /// Longest inline request, in bytes. Default: 64 KiB.
     pub inline_bytes_max: usize,
-    /// Longest request as a whole, in bytes. Default: 256 MiB.
+    /// Longest request as a whole, in bytes. Default: 72 MiB, the longest bulk string and 8 MiB.
     pub request_bytes_max: usize,
 }
 
@@ -42,7 +42,7 @@ impl Default for Limits {
             bulk_bytes_max: 64 << 20,
             args_max: 1 << 20,
             inline_bytes_max: 64 << 10,
-            request_bytes_max: 256 << 20,
+            request_bytes_max: 72 << 20,
         }
     }
 }
@@ -168,6 +168,12 @@ impl RequestParser {
                 other => return Ok(other),
             }
         }
+    }
+
+    /// Memory that the unfinished request takes beside the caller's buffer, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.partial.args.capacity() * size_of::<Range<usize>>()
     }
 
     fn array(&mut self, buffer: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {

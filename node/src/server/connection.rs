@@ -32,8 +32,9 @@ async fn converse(node: &Node, session: &Session, stream: &mut TcpStream) -> std
     let mut parser = RequestParser::new(Limits::default());
     let mut input = BytesMut::new();
     let mut reply = ReplyWriter::new();
+    let mut share = node.intake().share();
     loop {
-        let flow = loop {
+        let mut flow = loop {
             match parser.next(&mut input) {
                 Ok(Some(request)) => {
                     if commands::execute(node, session, &request, &mut reply).await == Flow::Close {
@@ -50,6 +51,15 @@ async fn converse(node: &Node, session: &Session, stream: &mut TcpStream) -> std
                 flush(stream, &mut reply).await?;
             }
         };
+        let counted = share.is_counted();
+        if flow == Flow::Continue && !share.set(input.len() + parser.held_bytes()) {
+            reply.error("ERR too many bytes of unfinished requests at this node; try again later");
+            flow = Flow::Close;
+        }
+        if counted && !share.is_counted() {
+            // A buffer that was large once would stay so for as long as the connection.
+            input = BytesMut::from(&input[..]);
+        }
         flush(stream, &mut reply).await?;
         input.reserve(READ_BYTES);
         if flow == Flow::Close || stream.read_buf(&mut input).await? == 0 {

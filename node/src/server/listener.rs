@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -16,6 +16,8 @@ use crate::command::serve::ServeArgs;
 
 /// How often the node looks what other processes wrote into the slot map.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
+/// What a client too many is told.
+const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
 /// How long to wait after a connection could not be accepted: usually too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -32,12 +34,12 @@ pub async fn serve(args: ServeArgs) -> Result<(), Error> {
     let system = |source| Error::System { what: "cannot wait for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-    let Started { node, clients, bus, _scratch } = start(args).await?;
+    let Started { node, clients, max_clients, bus, _scratch } = start(args).await?;
     let node = Arc::new(node);
     announce(&node)?;
     let slots = node.slots().clone();
     let outcome = tokio::select! {
-        () = accept(&node, &clients) => Ok(()),
+        () = accept(&node, &clients, max_clients) => Ok(()),
         ended = slots.run_bus(bus) => ended.map_err(Error::from),
         () = refresh(&node) => Ok(()),
         _ = terminate.recv() => Ok(()),
@@ -61,13 +63,18 @@ fn announce(node: &Node) -> Result<(), Error> {
         .map_err(|source| Error::System { what: "cannot write to standard output", source })
 }
 
-/// Accepts clients for ever; their tasks end with this future.
-async fn accept(node: &Arc<Node>, listener: &TcpListener) {
+/// Accepts clients for ever, `max` at a time; their tasks end with this future.
+async fn accept(node: &Arc<Node>, listener: &TcpListener, max: usize) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    while connections.try_join_next().is_some() {}
+                    if connections.len() >= max {
+                        refuse(stream);
+                        continue;
+                    }
                     connections.spawn(connection::run(Arc::clone(node), stream, peer));
                 }
                 Err(error) => {
@@ -77,6 +84,15 @@ async fn accept(node: &Arc<Node>, listener: &TcpListener) {
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
+    }
+}
+
+/// Says why, if the fresh connection takes it at once, and closes: nobody waits for a client that
+/// there is no room for.
+fn refuse(stream: TcpStream) {
+    let said = stream.into_std().and_then(|mut stream| stream.write_all(REFUSAL));
+    if let Err(error) = said {
+        tracing::debug!(%error, "a client too many was not told so");
     }
 }
 

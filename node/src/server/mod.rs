@@ -2,6 +2,7 @@
 
 mod connection;
 mod cursors;
+mod intake;
 mod listener;
 mod node;
 mod session;

@@ -12,6 +12,7 @@ use whimbrel_migrate::{
 use whimbrel_mvcc::{Hold, Store};
 
 use super::cursors::Cursors;
+use super::intake::Intake;
 use super::session::Session;
 use crate::resp::commands::{self, Access, Refusal};
 
@@ -22,6 +23,7 @@ pub(crate) struct Node {
     plant: Option<Plant>,
     started: Instant,
     cursors: Cursors,
+    intake: Intake,
     sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
     /// The newest migration of each slot away from here, running or ended.
     migrations: Mutex<BTreeMap<Slot, MigrationHandle>>,
@@ -37,12 +39,13 @@ enum Tried<R> {
 }
 
 impl Node {
-    pub(crate) fn new(slots: SlotServer, plant: Option<Plant>) -> Self {
+    pub(crate) fn new(slots: SlotServer, plant: Option<Plant>, intake: Intake) -> Self {
         Self {
             slots,
             plant,
             started: Instant::now(),
             cursors: Cursors::default(),
+            intake,
             sessions: Mutex::default(),
             migrations: Mutex::default(),
             next_session: AtomicU64::new(1),
@@ -173,6 +176,11 @@ impl Node {
     /// The unfinished scans.
     pub(crate) fn cursors(&self) -> &Cursors {
         &self.cursors
+    }
+
+    /// The bytes of unfinished requests.
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// How long it has been serving.

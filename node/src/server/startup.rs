@@ -13,6 +13,7 @@ use whimbrel_migrate::{
 use whimbrel_mvcc::Clock;
 
 use super::Node;
+use super::intake::Intake;
 use crate::Error;
 use crate::command::serve::{OwnSlots, ServeArgs};
 use crate::restore;
@@ -21,6 +22,7 @@ use crate::restore;
 pub(super) struct Started {
     pub(super) node: Node,
     pub(super) clients: TcpListener,
+    pub(super) max_clients: usize,
     pub(super) bus: TcpListener,
     /// Removed at the end where the user named no directory.
     pub(super) _scratch: Option<tempfile::TempDir>,
@@ -57,13 +59,14 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
     blocking(move || claim(&*claimed.0, &claimed.1, own.slots())).await?;
     let report = server.start().await?;
     tracing::info!(node = %me.id, bus = %me.bus, ?report, "started");
-    let node = Node::new(server, args.plant.map(Into::into));
+    let intake = Intake::new(args.max_input.saturating_mul(1 << 20));
+    let node = Node::new(server, args.plant.map(Into::into), intake);
     for slot in report.offered {
         if let Some(offer) = node.slots().migration(slot) {
             node.note_migration(offer);
         }
     }
-    Ok(Started { node, clients, bus, _scratch: scratch })
+    Ok(Started { node, clients, max_clients: args.max_clients, bus, _scratch: scratch })
 }
 
 async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), Error> {

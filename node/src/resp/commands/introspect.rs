@@ -162,7 +162,7 @@ pub(crate) async fn info(
          process_id:{pid}\r\n\
          tcp_port:{port}\r\n\
          uptime_in_seconds:{uptime}\r\n\
-         \r\n# Clients\r\nconnected_clients:{clients}\r\n\
+         \r\n# Clients\r\nconnected_clients:{clients}\r\nunfinished_request_bytes:{unfinished}\r\n\
          \r\n# Memory\r\nused_memory:{bytes}\r\n\
          \r\n# Stats\r\ntotal_commands_processed:{commands}\r\n\
          \r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\
@@ -173,6 +173,7 @@ pub(crate) async fn info(
         port = node.name().as_str().rsplit(':').next().unwrap_or_default(),
         uptime = node.uptime().as_secs(),
         clients = node.clients().len(),
+        unfinished = node.intake().used(),
         bytes = node.bytes(),
         commands = node.commands(),
         keyspace = if keys == 0 {
