@@ -14,7 +14,7 @@ use whimbrel_skiplist::{Barrier, Guard, SEALED};
 const SHAPES: [Shape; 3] = [
     Shape { words: [3, 3], fill: [2, 2], levels: 12 },
     Shape { words: [8, 5], fill: [6, 3], levels: 12 },
-    Shape { words: [59, 61], fill: [44, 46], levels: 12 },
+    Shape { words: [58, 61], fill: [44, 46], levels: 12 },
 ];
 
 /// A small generator of our own: runs are the same every time.

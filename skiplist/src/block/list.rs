@@ -29,7 +29,7 @@ pub struct Shape {
 
 impl Shape {
     /// Blocks of 512 bytes at level 0 and 1024 bytes above.
-    pub(super) const STANDARD: Self = Self { words: [59, 61], fill: [44, 46], levels: MOST_LEVELS };
+    pub(super) const STANDARD: Self = Self { words: [58, 61], fill: [44, 46], levels: MOST_LEVELS };
 
     /// Words and fill of a level.
     pub(super) fn of_level(&self, level: usize) -> (usize, usize) {

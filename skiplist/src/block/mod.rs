@@ -1,6 +1,6 @@
 //! The list in blocks: the same map as [`crate::List`], with many keys a node.
 //!
-//! A *block* holds up to 59 *words* at level 0 (512 bytes) and 61 above (1024 bytes); a word leads to a
+//! A *block* holds up to 58 *words* at level 0 (512 bytes) and 61 above (1024 bytes); a word leads to a
 //! *record*: key, cell, inline part. The blocks of a level form a chain in key order and cut the key
 //! space into ranges. For each block but the leftmost of its level there is an *anchor*: a record
 //! whose key is the low end of the range and whose cell leads to the block. Anchors are the entries of
@@ -67,6 +67,7 @@ mod bulk;
 mod check;
 mod clean;
 mod handle;
+mod hint;
 mod list;
 #[cfg(whimbrel_loom)]
 pub mod model;
@@ -77,10 +78,12 @@ pub mod model;
 mod mutant;
 mod raw;
 mod record;
+mod scan;
 mod search;
 mod split;
 mod tend;
 mod walk;
+mod words;
 mod work;
 
 pub use bulk::{Segment, SegmentBuilder};

@@ -9,26 +9,18 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::hint::{head, shared_bits};
 use super::mutant::{Mutant, order, planted};
 use super::record::{RecHeader, RecRef};
 use super::search::Place;
+use super::words::{CLOSED, EMPTY_WORD, Word, word_at};
 use crate::sync::atomic::{AtomicU64, Ordering};
-
-/// A word that nobody has claimed.
-pub(super) const EMPTY_WORD: u64 = 0;
-
-/// A word that nobody may claim any more.
-pub(super) const CLOSED: u64 = 1;
 
 /// Tag bit of `next`: it does not change any more.
 const FROZEN: u64 = 1;
 
 /// Value of `repl`: the live predecessor takes the content.
 const ABSORB: u64 = 1;
-
-/// Bits of a word that hold the address of a record; the hint lies above.
-const ADDRESS_BITS: u32 = 48;
-const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
 
 /// Alignment of a block: lines are never shared with a neighbour.
 const ALIGN: usize = 64;
@@ -44,6 +36,8 @@ pub(super) struct Header {
     /// Anchor of the successor when this block was made: its key is the exclusive high end. Null
     /// where there is no end. Fixed.
     high: *mut RecHeader,
+    /// Eight bytes of that key behind the bytes that it shares with the low end. Fixed.
+    high_head: u64,
     /// Address of the successor, and [`FROZEN`].
     next: AtomicU64,
     /// 0, [`ABSORB`], or the address of the first of the blocks that take this one's place.
@@ -55,10 +49,13 @@ pub(super) struct Header {
     level: u8,
     /// About how many of the records are dead. A hint, outside of the models.
     dead: std::sync::atomic::AtomicU8,
+    /// Bits that both ends of the range share, so all keys of the range do. Fixed.
+    shared: u32,
     #[cfg(whimbrel_loom)]
     canary: crate::model::Canary,
 }
 
+const _: () = assert!(cfg!(whimbrel_loom) || size_of::<Header>() == 48);
 const _: () = assert!(align_of::<Header>() <= ALIGN);
 const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<AtomicU64>()));
 
@@ -71,14 +68,6 @@ pub(super) enum Repl<'g> {
     Absorb,
     /// The first of the blocks that took its place.
     Block(BlockRef<'g>),
-}
-
-/// What a word holds.
-#[derive(Clone, Copy)]
-pub(super) enum Word<'g> {
-    Empty,
-    Closed,
-    Record(RecRef<'g>),
 }
 
 /// Range, level and size of a block to be made.
@@ -142,15 +131,18 @@ impl<'g> BlockRef<'g> {
         let Some(raw) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
         let ptr: NonNull<Header> = raw.cast();
         let small = |n: usize| u8::try_from(n).expect("levels and words are few");
+        let (shared, high_head) = Self::ends(plan.anchor, plan.high);
         let header = Header {
             anchor: plan.anchor.as_ptr(),
             high: plan.high.map_or(std::ptr::null_mut(), |high| high.as_ptr().as_ptr()),
+            high_head,
             next: AtomicU64::new(plan.next.map_or(0, BlockRef::to_word)),
             repl: AtomicU64::new(0),
             capacity: small(plan.capacity),
             sorted: small(records.len()),
             level: small(plan.level),
             dead: std::sync::atomic::AtomicU8::new(0),
+            shared,
             #[cfg(whimbrel_loom)]
             canary: crate::model::Canary::new(),
         };
@@ -160,13 +152,23 @@ impl<'g> BlockRef<'g> {
         unsafe { ptr.write(header) };
         let columns = if plan.level == 0 { 1 } else { 2 };
         for at in 0..plan.capacity * columns {
-            let word = records.get(at).map_or(EMPTY_WORD, |record| word_of(*record));
             // SAFETY: `at` is below the number of words (and children) of the layout.
             let slot = unsafe { word_at(ptr, at) };
             // SAFETY: inside of the fresh allocation and aligned.
-            unsafe { slot.write(AtomicU64::new(word)) };
+            unsafe { slot.write(AtomicU64::new(EMPTY_WORD)) };
         }
-        Self { ptr, protected: PhantomData }
+        let block = Self { ptr, protected: PhantomData };
+        for (at, record) in records.iter().enumerate() {
+            block.prepare_word(at, *record);
+        }
+        block
+    }
+
+    /// Bits that both ends of a range share, and what tells the high end apart.
+    fn ends(low: RecRef<'_>, high: Option<RecRef<'_>>) -> (u32, u64) {
+        let Some(high) = high else { return (0, u64::MAX) };
+        let shared = if low.is_head() { 0 } else { shared_bits(low.key(), high.key()) };
+        (shared, head(high.key(), (shared / 8) as usize))
     }
 
     fn header(self) -> &'g Header {
@@ -177,20 +179,21 @@ impl<'g> BlockRef<'g> {
         header
     }
 
-    fn slot(self, at: usize) -> &'g AtomicU64 {
-        assert!(at < self.capacity(), "a block has no word beyond its capacity");
-        // SAFETY: `at` is below the number of words.
-        let slot = unsafe { word_at(self.ptr, at) };
-        // SAFETY: `new` wrote the word, and it is only shared.
-        unsafe { slot.as_ref() }
-    }
-
     pub(super) fn capacity(self) -> usize {
         usize::from(self.header().capacity)
     }
 
     pub(super) fn sorted(self) -> usize {
         usize::from(self.header().sorted)
+    }
+
+    /// Bits that all keys of the range share.
+    pub(super) fn shared(self) -> u32 {
+        self.header().shared
+    }
+
+    pub(super) fn as_ptr(self) -> NonNull<Header> {
+        self.ptr
     }
 
     pub(super) fn level(self) -> usize {
@@ -223,56 +226,57 @@ impl<'g> BlockRef<'g> {
         let field = unsafe { &raw mut (*self.ptr.as_ptr()).high };
         // SAFETY: the caller has exclusive access.
         unsafe { field.write(high) };
+        let (shared, high_head) = Self::ends(self.anchor(), self.high());
+        // SAFETY: in bounds of the header.
+        let field = unsafe { &raw mut (*self.ptr.as_ptr()).shared };
+        // SAFETY: the caller has exclusive access.
+        unsafe { field.write(shared) };
+        // SAFETY: in bounds of the header.
+        let field = unsafe { &raw mut (*self.ptr.as_ptr()).high_head };
+        // SAFETY: the caller has exclusive access.
+        unsafe { field.write(high_head) };
+        if self.level() > 0 {
+            // Order hints begin behind what the ends share.
+            for at in 0..self.sorted() {
+                if let Word::Record(record) = self.word(at) {
+                    self.prepare_word(at, record);
+                }
+            }
+        }
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.header().next.store(next.map_or(0, BlockRef::to_word), Ordering::Relaxed);
     }
 
-    /// Whether a search for `place` goes on to the right of this block.
+    /// Whether a search for `place` goes on to the right of this block. The place is not to the left
+    /// of it.
+    #[inline]
     pub(super) fn ends_before(self, place: Place<'_>) -> bool {
+        let header = self.header();
+        if header.high.is_null() {
+            return false;
+        }
+        if let Some(key) = place.bound() {
+            let shared = (header.shared / 8) as usize;
+            let inside = shared == 0 || {
+                let low = self.anchor().key();
+                key.len() >= shared && key[..shared] == low[..shared]
+            };
+            // What is at or above the low end and does not begin as both ends do is above the high end.
+            if !inside {
+                return true;
+            }
+            let head = head(key, shared);
+            // Models read the whole key, so that they touch its canary.
+            if head != header.high_head && !cfg!(whimbrel_loom) {
+                return head > header.high_head;
+            }
+        }
         self.high().is_some_and(|high| place.is_beyond(high.key()))
     }
 
     /// Whether the range has no low end: the leftmost block of its level.
     pub(super) fn is_leftmost(self) -> bool {
         self.anchor().is_head()
-    }
-
-    /// Reads a word.
-    pub(super) fn word(self, at: usize) -> Word<'g> {
-        // ORDERING: Acquire; pairs with the Release in `claim`: the record is complete.
-        let raw = self.slot(at).load(order(Mutant::RelaxedWordLoad, Ordering::Acquire));
-        Self::judge(raw)
-    }
-
-    fn judge(raw: u64) -> Word<'g> {
-        match raw {
-            EMPTY_WORD => Word::Empty,
-            CLOSED => Word::Closed,
-            // SAFETY: a record is retired after its word left the chain: in this session or later.
-            _ => Word::Record(unsafe { record_of(raw) }),
-        }
-    }
-
-    /// Claims the word for a record that is not shared yet, or for an anchor.
-    ///
-    /// # Errors
-    ///
-    /// What the word held, when it was not empty.
-    pub(super) fn claim(self, at: usize, record: RecRef<'_>) -> Result<(), Word<'g>> {
-        // ORDERING: Release; pairs with the Acquire in `word`: publishes the record. Acquire on
-        // failure: the winner's record is looked at next.
-        let release = order(Mutant::RelaxedWordClaim, Ordering::Release);
-        let acquire = order(Mutant::RelaxedWordFailure, Ordering::Acquire);
-        self.slot(at)
-            .compare_exchange(EMPTY_WORD, word_of(record), release, acquire)
-            .map(|_| ())
-            .map_err(Self::judge)
-    }
-
-    /// Adds a record behind all others of a block that no other thread can reach.
-    pub(super) fn prepare_word(self, at: usize, record: RecRef<'_>) {
-        // ORDERING: Relaxed; whoever publishes the block does it later.
-        self.slot(at).store(word_of(record), Ordering::Relaxed);
     }
 
     /// Closes the first empty word and freezes `next` (step 3): the block's content is final.
@@ -409,34 +413,6 @@ impl<'g> BlockRef<'g> {
             std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
         }
     }
-}
-
-/// Address of a word of the block.
-///
-/// # Safety
-///
-/// `block` covers the allocation of a block with more than `at` words (children included).
-unsafe fn word_at(block: NonNull<Header>, at: usize) -> NonNull<AtomicU64> {
-    let offset = size_of::<Header>() + at * size_of::<AtomicU64>();
-    // SAFETY: words follow the header, see `layout`.
-    unsafe { block.byte_add(offset) }.cast()
-}
-
-/// The word that leads to a record.
-fn word_of(record: RecRef<'_>) -> u64 {
-    let address = record.as_ptr().as_ptr().expose_provenance() as u64;
-    assert!(address & !ADDRESS == 0, "records lie in the lower 48 bits of the address space");
-    address
-}
-
-/// # Safety
-///
-/// `word` leads to a record that is not reclaimed during `'g`.
-unsafe fn record_of<'g>(word: u64) -> RecRef<'g> {
-    let ptr = std::ptr::with_exposed_provenance_mut((word & ADDRESS) as usize);
-    let ptr = NonNull::new(ptr).expect("no record lies at address 0");
-    // SAFETY: the caller vouches for it.
-    unsafe { RecRef::protect(ptr) }
 }
 
 /// For [`crate::Guard::retire`].

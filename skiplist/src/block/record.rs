@@ -96,6 +96,12 @@ impl<'g> RecRef<'g> {
         header
     }
 
+    /// Begins to load the first two lines.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        super::scan::prefetch(self.ptr.as_ptr().expose_provenance() as u64, 128);
+    }
+
     fn shape(self) -> Shape {
         let header = self.header();
         Shape { key_len: usize::from(header.key_len), inline_len: header.inline_len as usize }

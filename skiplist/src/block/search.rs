@@ -4,9 +4,11 @@
 //! of a block that begins exactly there: the same search serves lookups and looks for predecessors.
 
 use super::List;
+use super::hint::{GREATEST, fingerprint, rank_hint};
 use super::mutant::{Mutant, planted};
-use super::raw::{BlockRef, Repl, Word};
+use super::raw::{BlockRef, Repl};
 use super::record::{Child, RecRef};
+use super::words::{Word, hint_of_word};
 
 /// Where a search on one level ends.
 #[derive(Clone, Copy)]
@@ -30,7 +32,7 @@ impl<'k> Place<'k> {
     }
 
     /// The key below which the descent looks for entries; none means that all are.
-    fn bound(self) -> Option<&'k [u8]> {
+    pub(super) fn bound(self) -> Option<&'k [u8]> {
         match self {
             Self::At(key) | Self::Before(key) => Some(key),
             Self::End => None,
@@ -127,8 +129,66 @@ impl List {
     }
 }
 
-/// The greatest unsealed record of the block strictly below the bound.
+/// The greatest unsealed entry of a block above level 0 strictly below the bound. The bound is in the
+/// block's range, or its high end.
+#[inline]
 fn greatest_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRef<'g>> {
+    let rank = bound.map_or(block.sorted(), |bound| rank(block, bound, false));
+    // Of the words in order the last one below the bound; of those behind them only what lies between
+    // that one and the next is greater, and has its rank. The later of equal ones is the live one.
+    let mut best = None;
+    let mut hits = block.unsorted_matches(rank);
+    while hits != 0 {
+        let at = hits.ilog2() as usize;
+        hits &= !(1 << at);
+        let Some(record) = record_at(block, at) else { continue };
+        if !is_below(block, at, record, bound) {
+            continue;
+        }
+        if best.is_none_or(|(_, best)| is_less(block, best, at)) {
+            best = Some((record, at));
+        }
+        if hint_of_word(&block.words()[at]) >= u64::from(GREATEST) {
+            break;
+        }
+    }
+    if best.is_none() {
+        best = rank.checked_sub(1).and_then(|at| Some((record_at(block, at)?, at)));
+    }
+    // The child's address stands beside the word: its lines are loaded beside the anchor's.
+    if let Some((_, at)) = best {
+        block.prefetch_child(at);
+    }
+    match best {
+        Some((record, _)) if !record.is_sealed() => Some(record),
+        _ => greatest_live_below(block, bound),
+    }
+}
+
+/// Whether an entry lies strictly below the bound; by their order hints where these differ.
+#[inline]
+fn is_below(block: BlockRef<'_>, at: usize, record: RecRef<'_>, bound: Option<&[u8]>) -> bool {
+    let Some(bound) = bound else { return true };
+    let hint = block.order_hint_of(bound);
+    match block.side_hint(at) {
+        Some(this) if this != hint => this < hint,
+        _ => record.key() < bound,
+    }
+}
+
+/// Whether one entry lies strictly below another one.
+fn is_less(block: BlockRef<'_>, one: usize, other: usize) -> bool {
+    if let (Some(one), Some(other)) = (block.side_hint(one), block.side_hint(other))
+        && one != other
+    {
+        return one < other;
+    }
+    record_at(block, one).map(RecRef::key) < record_at(block, other).map(RecRef::key)
+}
+
+/// As [`greatest_below`], by looking at every key: for blocks where the entry that is asked for died.
+#[cold]
+fn greatest_live_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRef<'g>> {
     let mut best: Option<RecRef<'g>> = None;
     for record in records(block) {
         let key = record.key();
@@ -140,10 +200,95 @@ fn greatest_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRe
     best
 }
 
+fn record_at<'g>(block: BlockRef<'g>, at: usize) -> Option<RecRef<'g>> {
+    if let Word::Record(record) = block.word(at) { Some(record) } else { None }
+}
+
+/// Number of the words in order, in a block above level 0, whose keys are below the key, or equal to
+/// it where that is asked for.
+#[inline]
+fn rank(block: BlockRef<'_>, key: &[u8], or_equal: bool) -> usize {
+    let words = &block.words()[..block.sorted()];
+    let hint = block.order_hint_of(key);
+    let mut low = words.partition_point(|word| hint_of_word(word) < hint);
+    let mut high = low;
+    while high < words.len() && hint_of_word(&words[high]) == hint {
+        high += 1;
+    }
+    // Of those that the hint does not tell apart, the keys are compared.
+    while low < high {
+        let middle = low.midpoint(high);
+        let less = record_at(block, middle)
+            .is_some_and(|record| if or_equal { record.key() <= key } else { record.key() < key });
+        if less { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// Where a key may be in a block.
+pub(super) struct Probe {
+    /// The hint of the key's word, when it is added to the block.
+    pub(super) hint: u16,
+    /// Words that may hold the key.
+    pub(super) hits: u64,
+    /// Number of words before the first empty one.
+    pub(super) used: usize,
+}
+
+/// Looks where a key may be in a block that covers it.
+#[inline]
+pub(super) fn probe(block: BlockRef<'_>, key: &[u8]) -> Probe {
+    if block.level() == 0 {
+        let hint = fingerprint(key);
+        let matches = block.matches(hint);
+        return Probe { hint, hits: matches.hits, used: matches.used(block.capacity()) };
+    }
+    let rank = rank(block, key, true);
+    let hint = rank_hint(rank);
+    let equal = if rank > 0 { 1 << (rank - 1) } else { 0 };
+    // One pass: no word before the first empty one has escaped the look for hits.
+    let matches = block.matches(hint);
+    let hits = (matches.hits & (u64::MAX << block.sorted())) | equal;
+    // After that pass: it holds for all words before the first empty one.
+    let flag = if rank == block.sorted() && is_greatest(block, key) { GREATEST } else { 0 };
+    Probe { hint: hint | flag, hits, used: matches.used(block.capacity()) }
+}
+
+/// Whether no record of a block, above level 0, is above a key that is above all words in order: the
+/// last flagged word says so.
+fn is_greatest(block: BlockRef<'_>, key: &[u8]) -> bool {
+    let unsorted = (block.sorted()..block.capacity()).rev();
+    unsorted
+        .filter(|at| hint_of_word(&block.words()[*at]) >= u64::from(GREATEST))
+        .find_map(|at| record_at(block, at))
+        .is_none_or(|greatest| greatest.key() <= key)
+}
+
 /// The unsealed record of the key in a block.
+#[inline]
 pub(super) fn find_in<'g>(block: BlockRef<'g>, key: &[u8]) -> Option<RecRef<'g>> {
-    records(block)
-        .find(|record| record.key() == key && (planted(Mutant::SealedFound) || !record.is_sealed()))
+    find_among(block, key, probe(block, key).hits, !planted(Mutant::SealedFound))
+}
+
+/// The unsealed record of the key among these words of a block.
+#[inline]
+pub(super) fn find_among<'g>(
+    block: BlockRef<'g>,
+    key: &[u8],
+    mut hits: u64,
+    skip_sealed: bool,
+) -> Option<RecRef<'g>> {
+    while hits != 0 {
+        let at = hits.trailing_zeros() as usize;
+        hits &= hits - 1;
+        if let Word::Record(record) = block.word(at)
+            && record.key() == key
+            && !(skip_sealed && record.is_sealed())
+        {
+            return Some(record);
+        }
+    }
+    None
 }
 
 /// The records of a block, in the order in which they came.
@@ -152,4 +297,12 @@ pub(super) fn records<'g>(block: BlockRef<'g>) -> impl Iterator<Item = RecRef<'g
         Word::Record(record) => Some(record),
         Word::Empty | Word::Closed => None,
     })
+}
+
+/// Records with the eight bytes of their keys that tell them apart first.
+pub(super) type Heads<'g> = Vec<(u64, RecRef<'g>)>;
+
+/// Orders the records of one block by key. `shared` bytes are common to all keys.
+pub(super) fn put_in_order(heads: &mut [(u64, RecRef<'_>)]) {
+    heads.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.key().cmp(b.1.key())));
 }

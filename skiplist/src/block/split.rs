@@ -3,8 +3,9 @@
 use std::ops::Bound;
 
 use super::List;
-use super::raw::{BlockRef, Word};
+use super::raw::BlockRef;
 use super::search::Place;
+use super::words::Word;
 use crate::Guard;
 
 /// Blocks a part below which the cut goes between records instead of between blocks.

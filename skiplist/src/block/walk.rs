@@ -4,29 +4,56 @@ use std::ops::{Bound, ControlFlow};
 
 use super::raw::BlockRef;
 use super::record::RecRef;
-use super::search::{Place, records};
+use super::search::{Heads, Place, put_in_order, records};
 use super::{List, Record};
 use crate::Guard;
 
 /// The live records of one block, in ascending order.
-struct Page<'g>(Vec<RecRef<'g>>);
+struct Page<'g> {
+    records: Heads<'g>,
+    /// Records of the block that comes next, to be loaded while these are handed out.
+    ahead: Vec<RecRef<'g>>,
+}
 
 impl<'g> Page<'g> {
     fn new() -> Self {
-        Self(Vec::new())
+        Self { records: Vec::new(), ahead: Vec::new() }
     }
 
     /// Reads a block that was on the chain in this session.
     fn fill(&mut self, block: BlockRef<'g>) {
-        self.0.clear();
+        self.records.clear();
         // All words before any cell: a record whose successor of equal key is here was sealed when
         // that one was inserted (B8), and that is seen now.
-        self.0.extend(records(block));
-        self.0.retain(|record| !record.is_sealed());
-        let sorted = block.sorted().min(self.0.len());
-        // Stable and quick where a prefix is in order.
-        let _ = sorted;
-        self.0.sort_by(|a, b| a.key().cmp(b.key()));
+        self.ahead.clear();
+        self.ahead.extend(records(block));
+        let live = self.ahead.iter().filter(|record| !record.is_sealed());
+        self.records.extend(live.map(|record| (block.head_of(record.key()), *record)));
+        put_in_order(&mut self.records);
+    }
+
+    /// Notes the records of the block that comes next, and begins to load the block behind it.
+    fn look_ahead(&mut self, next: Option<BlockRef<'g>>) {
+        self.ahead.clear();
+        if let Some(next) = next {
+            self.ahead.extend(records(next));
+            if let Some(behind) = List::successor(next) {
+                behind.prefetch();
+            }
+        }
+    }
+
+    /// Hands the records out. Those of the next block are loaded one by one meanwhile: the machine
+    /// drops prefetches that come in a burst.
+    fn hand_out(&self, f: &mut impl FnMut(Record<'g>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut ahead = self.ahead.iter();
+        let pace = self.ahead.len() / self.records.len().max(1) + 1;
+        for (_, record) in &self.records {
+            ahead.by_ref().take(pace).for_each(|record| record.prefetch());
+            f(Record(*record))?;
+        }
+        ahead.for_each(|record| record.prefetch());
+        ControlFlow::Continue(())
     }
 }
 
@@ -57,23 +84,22 @@ impl List {
         };
         let mut page = Page::new();
         page.fill(start);
-        let skipped = page.0.partition_point(|record| match from {
+        let skipped = page.records.partition_point(|(_, record)| match from {
             Bound::Unbounded => false,
             Bound::Included(key) => record.key() < key,
             Bound::Excluded(key) => record.key() <= key,
         });
-        page.0.drain(..skipped);
-        let mut block = Some(start);
-        while let Some(here) = block {
-            for record in &page.0 {
-                if f(Record(*record)).is_break() {
-                    return;
-                }
+        page.records.drain(..skipped);
+        let mut block = start;
+        loop {
+            let next = Self::successor(block);
+            page.look_ahead(next);
+            if page.hand_out(&mut f).is_break() {
+                return;
             }
-            block = Self::successor(here);
-            if let Some(next) = block {
-                page.fill(next);
-            }
+            let Some(next) = next else { return };
+            block = next;
+            page.fill(block);
         }
     }
 
@@ -101,13 +127,13 @@ impl List {
             Bound::Excluded(key) => self.seek(0, Place::Before(key)),
         };
         page.fill(block);
-        page.0.truncate(page.0.partition_point(|record| match from {
+        page.records.truncate(page.records.partition_point(|(_, record)| match from {
             Bound::Unbounded => true,
             Bound::Included(key) => record.key() <= key,
             Bound::Excluded(key) => record.key() < key,
         }));
         loop {
-            for record in page.0.iter().rev() {
+            for (_, record) in page.records.iter().rev() {
                 if f(Record(*record)).is_break() {
                     return;
                 }
@@ -118,7 +144,7 @@ impl List {
             let low = block.anchor().key();
             block = self.seek(0, Place::Before(low));
             page.fill(block);
-            page.0.truncate(page.0.partition_point(|record| record.key() < low));
+            page.records.truncate(page.records.partition_point(|(_, record)| record.key() < low));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Claims, freezes and decisions (steps 2, 3 and 5).
 
 use super::List;
+use super::hint::{GREATEST, shared_bytes};
 use super::mutant::{Mutant, Step, planted};
-use super::raw::{BlockRef, Plan, Repl, Word};
+use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecRef};
-use super::search::{Place, records};
+use super::search::{Heads, Place, find_among, probe, put_in_order, records};
+use super::words::Word;
 use crate::Guard;
 
 /// One writing operation: what it has to clean up before it returns.
@@ -74,18 +76,24 @@ impl<'g> Work<'g> {
         key: &[u8],
         mut make: impl FnMut() -> RecRef<'g>,
     ) -> Claim<'g> {
-        let mut at = 0;
-        if planted(Mutant::NotTheFirstEmptyWord) && matches!(block.word(0), Word::Record(_)) {
-            at = 1;
-            if matches!(block.word(1), Word::Empty) && block.capacity() > 2 {
-                at = 2;
-            }
+        let probe = probe(block, key);
+        if let Some(found) = find_among(block, key, probe.hits, !planted(Mutant::SealIgnored)) {
+            return Claim::Found(found);
+        }
+        let mut hint = probe.hint;
+        // Words before the first empty one are final: the one before may be the closed one.
+        let mut at = probe.used;
+        if at > 0 && matches!(block.word(at - 1), Word::Closed) {
+            return Claim::Full;
+        }
+        if planted(Mutant::NotTheFirstEmptyWord) && at + 1 < block.capacity() {
+            at += 1;
         }
         while at < block.capacity() {
             let mut word = block.word(at);
             if matches!(word, Word::Empty) {
                 let record = make();
-                match block.claim(at, record) {
+                match block.claim(at, record, hint) {
                     Ok(()) => return Claim::Claimed(record),
                     Err(_) if planted(Mutant::NoSecondLook) => {
                         at += 1;
@@ -100,6 +108,9 @@ impl<'g> Work<'g> {
                     let dead = record.is_sealed() && !planted(Mutant::SealIgnored);
                     if record.key() == key && !dead {
                         return Claim::Found(record);
+                    }
+                    if block.level() > 0 && record.key() > key {
+                        hint &= !GREATEST;
                     }
                 }
             }
@@ -178,7 +189,11 @@ impl<'g> Work<'g> {
         let level = task.block.level();
         let (capacity, fill) = self.list.shape().of_level(level);
         let parts = live.len().div_ceil(fill).max(1);
-        let cut = |part: usize| live.len() * part / parts;
+        let middle = if parts == 2 { cut_in_two(task.block, live, capacity, fill) } else { 0 };
+        let cut = |part: usize| match part {
+            1 if parts == 2 => middle,
+            _ => live.len() * part / parts,
+        };
         for part in 1..parts {
             let key = separator(level, live[cut(part) - 1].key(), live[cut(part)].key());
             // SAFETY: nobody frees it before `discard`, or before the barrier says so.
@@ -275,18 +290,54 @@ impl<'g> Work<'g> {
     }
 }
 
+/// Where to cut the records of a block in two.
+fn cut_in_two(block: BlockRef<'_>, live: &[RecRef<'_>], capacity: usize, fill: usize) -> usize {
+    let len = live.len();
+    if cfg!(whimbrel_loom) {
+        return len / 2;
+    }
+    if len <= capacity && came_in_order(block) {
+        // What comes next goes to the right as well: the left part stays nearly full.
+        return len - (len / 8).max(1);
+    }
+    // Near the middle, where neighbours share least: blocks then end where the keys' groups end, and
+    // what all keys of a block share says more. Anchors are short as well.
+    let reach = if block.level() == 0 { len / 8 } else { len / 4 };
+    let from = (len / 2 - reach).max(len.saturating_sub(fill)).max(1);
+    let to = (len / 2 + reach).min(fill).min(len - 1);
+    (from..=to)
+        .min_by_key(|at| (shared_bytes(live[at - 1].key(), live[*at].key()), at.abs_diff(len / 2)))
+        .unwrap_or(len / 2)
+}
+
+/// Whether the records of a frozen block came in ascending order, a good part of them since it was
+/// made.
+fn came_in_order(block: BlockRef<'_>) -> bool {
+    if cfg!(whimbrel_loom) || block.sorted() > block.capacity() * 7 / 8 {
+        return false;
+    }
+    let from = block.sorted().saturating_sub(1);
+    let mut previous: Option<&[u8]> = None;
+    records(block).skip(from).all(|record| {
+        let key = record.key();
+        previous.replace(key).is_none_or(|previous| previous < key)
+    })
+}
+
 /// Records of a frozen block: the live ones in ascending order behind those in `live`, the dead ones
 /// to `dropped`.
 fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
-    let from = live.len();
+    let mut heads = Heads::with_capacity(block.capacity());
+    records(block).for_each(RecRef::prefetch);
     for record in records(block) {
         if record.is_droppable() || planted(Mutant::UnsealedDropped) {
             dropped.push(record);
         } else {
-            live.push(record);
+            heads.push((block.head_of(record.key()), record));
         }
     }
-    live[from..].sort_unstable_by(|a, b| a.key().cmp(b.key()));
+    put_in_order(&mut heads);
+    live.extend(heads.into_iter().map(|(_, record)| record));
 }
 
 /// The low end of a block that begins with `right` and follows `left`.
@@ -298,6 +349,6 @@ pub(super) fn separator<'k>(level: usize, left: &[u8], right: &'k [u8]) -> &'k [
     if level > 0 {
         return right;
     }
-    let same = left.iter().zip(right).take_while(|(l, r)| l == r).count();
+    let same = shared_bytes(left, right);
     &right[..right.len().min(same + 1)]
 }
