@@ -41,6 +41,7 @@ mod frame;
 mod gate;
 mod grant;
 mod map;
+mod memory;
 pub mod protocol;
 mod record;
 mod report;
@@ -55,6 +56,7 @@ pub use frame::{Attempt, Frame, HEADER_LEN, Header, Kind, MAX_CONTENT, MAX_PARTS
 pub use gate::{AccessKind, Gate, GateState, GateView};
 pub use grant::GrantLog;
 pub use map::{CasOp, CasOutcome, FileMap, MemMap, SlotMap};
+pub use memory::MemoryCheck;
 pub use record::{
     ForbiddenChange, MAX_NODE_ID_LEN, MigrationId, Mode, NodeId, NodeInfo, SlotRecord,
 };

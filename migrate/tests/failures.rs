@@ -12,8 +12,8 @@ use std::time::Duration;
 use support::{Clients, Node, Proxy, StallingMap, eventually, fill, id, the_slot};
 use tempfile::{TempDir, tempdir};
 use whimbrel_migrate::{
-    AccessKind, Attempt, Error, GrantLog, MemMap, MigrationHandle, MigrationId, MigrationOptions,
-    MigrationReport, NotServed, SlotMap, SlotServer,
+    AccessKind, Attempt, Error, GrantLog, MemMap, MemoryCheck, MigrationHandle, MigrationId,
+    MigrationOptions, MigrationReport, NotServed, SlotMap, SlotServer,
 };
 
 type Ended = Result<MigrationReport, Arc<Error>>;
@@ -114,6 +114,26 @@ fn a_target_that_dies_before_the_hand_over_costs_nothing() {
     assert_eq!((clients.lost(&servers), clients.stale.load(Ordering::SeqCst)), (0, 0));
     let record = pair.map.get(the_slot()).expect("get").expect("a record");
     assert_eq!((record.owner, record.epoch), (id("a:1"), 1), "no grant, no new epoch");
+}
+
+#[test]
+fn a_target_with_too_little_memory_refuses_and_one_with_enough_does_not() {
+    let (dir, map) = (tempdir().expect("a directory"), Arc::new(MemMap::new()));
+    let a = Node::start("a:1", map.clone(), dir.path());
+    let node = |name, mib: u64| {
+        let memory = MemoryCheck::Assume(mib << 20);
+        Node::start_with(name, map.clone(), dir.path(), None, memory)
+    };
+    // The slot has more than 2 MiB; the margin alone is 16 MiB.
+    let (small, enough) = (node("b:1", 18), node("c:1", 64));
+    a.claim();
+    fill(&a.server, 30_000);
+    let error = wait(&a, &begin(&a, "b:1")).expect_err("it has no room");
+    assert!(matches!(&*error, Error::Refused { reason, .. } if reason.contains("18 MiB are")));
+    assert!(error.to_string().contains("too little memory"), "{error}");
+    assert!(serves(&a.server) && !serves(&small.server));
+    wait(&a, &begin(&a, "c:1")).expect("there is room");
+    assert!(!serves(&a.server) && serves(&enough.server));
 }
 
 /// Two nodes of which the target's swap is held up.

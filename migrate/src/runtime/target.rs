@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Incoming {
     attempt: Attempt,
+    /// Size of the slot, as the source announced it.
+    pub(crate) bytes: u64,
     control: mpsc::Sender<Control>,
 }
 
@@ -92,7 +94,7 @@ pub(crate) async fn receive(
         }
     }
     let (to, control) = mpsc::channel(1);
-    let incoming = Arc::new(Incoming { attempt, control: to });
+    let incoming = Arc::new(Incoming { attempt, bytes: hello.bytes, control: to });
     inner.set_incoming(attempt.slot, incoming.clone());
     let run = TargetRun {
         inner: inner.clone(),
@@ -317,11 +319,12 @@ impl TargetRun {
         }
     }
 
-    /// The record must be the one that the source speaks of: this node reads it itself (M3).
+    /// The record must be the one that the source speaks of: this node reads it itself (M3). And
+    /// there must be room for the copy.
     async fn prepare(&mut self) {
         let record = self.inner.read_record(self.state.job.attempt.slot).await;
         let event = match record {
-            Ok(record) if self.state.job.is_under_way(record.as_ref()) => TargetEvent::Ready,
+            Ok(record) if self.state.job.is_under_way(record.as_ref()) => self.make_room(),
             Ok(_) => {
                 self.reason = "the slot's record is not that of this migration".to_owned();
                 TargetEvent::NotReady
@@ -332,6 +335,17 @@ impl TargetRun {
             }
         };
         self.queue.push_back(event);
+    }
+
+    fn make_room(&mut self) -> TargetEvent {
+        let arriving = self.inner.arriving_beside(self.state.job.attempt.slot);
+        match self.inner.options.memory.room_for(self.hello.bytes, arriving) {
+            Ok(()) => TargetEvent::Ready,
+            Err(shortage) => {
+                self.reason = shortage.to_string();
+                TargetEvent::NotReady
+            }
+        }
     }
 
     async fn read_map(&mut self) {

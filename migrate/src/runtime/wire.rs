@@ -192,6 +192,9 @@ pub(crate) struct Hello {
     pub(crate) incarnation: u64,
     pub(crate) pulls: usize,
     pub(crate) credit_bytes: u64,
+    /// Memory that the slot takes at the source, about.
+    #[serde(default)]
+    pub(crate) bytes: u64,
 }
 
 /// Content of [`Kind::Ranges`].

@@ -225,6 +225,13 @@ impl Inner {
         lock(&self.incoming).get(&slot).cloned()
     }
 
+    /// Bytes of the slots, other than this one, that are being copied to this node.
+    pub(crate) fn arriving_beside(&self, slot: Slot) -> u64 {
+        let incoming = lock(&self.incoming);
+        let others = incoming.iter().filter(|(other, _)| **other != slot);
+        others.map(|(_, incoming)| incoming.bytes).fold(0, u64::saturating_add)
+    }
+
     pub(crate) fn set_incoming(&self, slot: Slot, incoming: Arc<Incoming>) {
         lock(&self.incoming).insert(slot, incoming);
     }

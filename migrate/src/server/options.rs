@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::NodeInfo;
+use crate::{MemoryCheck, NodeInfo};
 
 /// How a [`crate::SlotServer`] behaves. Builder.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct ServerOptions {
     pub(crate) max_parked: usize,
     pub(crate) probe_interval: Duration,
     pub(crate) lineage: Duration,
+    pub(crate) memory: MemoryCheck,
 }
 
 impl ServerOptions {
@@ -31,6 +32,7 @@ impl ServerOptions {
             max_parked: 4096,
             probe_interval: Duration::from_millis(500),
             lineage: Duration::from_secs(5),
+            memory: MemoryCheck::System,
         }
     }
 
@@ -68,6 +70,14 @@ impl ServerOptions {
     #[must_use]
     pub fn probe_interval(mut self, interval: Duration) -> Self {
         self.probe_interval = interval;
+        self
+    }
+
+    /// How the node finds out whether it has room for a slot that is offered to it. Default: it
+    /// asks the system.
+    #[must_use]
+    pub fn memory(mut self, check: MemoryCheck) -> Self {
+        self.memory = check;
         self
     }
 

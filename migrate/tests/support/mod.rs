@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use whimbrel_migrate::{
-    AccessKind, CasOp, CasOutcome, Error, MemMap, NodeId, NodeInfo, NotServed, ServerOptions, Slot,
-    SlotMap, SlotRecord, SlotServer, StartReport, slot_of,
+    AccessKind, CasOp, CasOutcome, Error, MemMap, MemoryCheck, NodeId, NodeInfo, NotServed,
+    ServerOptions, Slot, SlotMap, SlotRecord, SlotServer, StartReport, slot_of,
 };
 use whimbrel_mvcc::Clock;
 
@@ -44,6 +44,16 @@ impl Node {
         dir: &Path,
         proxy: Option<&Proxy>,
     ) -> Self {
+        Self::start_with(name, map, dir, proxy, MemoryCheck::System)
+    }
+
+    pub(crate) fn start_with(
+        name: &str,
+        map: Arc<dyn SlotMap>,
+        dir: &Path,
+        proxy: Option<&Proxy>,
+        memory: MemoryCheck,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -62,7 +72,8 @@ impl Node {
             .freeze_timeout(Duration::from_millis(700))
             .park_timeout(Duration::from_millis(500))
             .probe_interval(Duration::from_millis(50))
-            .lineage(Duration::from_millis(100));
+            .lineage(Duration::from_millis(100))
+            .memory(memory);
         let server = SlotServer::new(Clock::new(), map, options).expect("a server");
         let started = runtime.block_on(server.start()).expect("the node starts");
         let bus = server.clone();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use whimbrel_migrate::{Plant, SLOT_COUNT, Slot};
+use whimbrel_migrate::{MemoryCheck, Plant, SLOT_COUNT, Slot};
 
 use crate::Error;
 use crate::server;
@@ -34,6 +34,10 @@ pub struct ServeArgs {
     /// Load this backup, of a node or of an engine, before serving
     #[arg(long, value_name = "DIR")]
     pub restore: Option<PathBuf>,
+    /// What slots that come from other nodes may fill: what the system calls available, so many MiB,
+    /// or anything
+    #[arg(long, value_name = "system|MIB|off", default_value = "system", value_parser = memory_check)]
+    pub memory_check: MemoryCheck,
     /// Most clients at a time; more are refused
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub max_clients: usize,
@@ -67,6 +71,20 @@ impl From<PlantArg> for Plant {
             PlantArg::FlipBlock => Self::FlipBlock,
             PlantArg::SkipDeltaRound => Self::SkipDeltaRound,
         }
+    }
+}
+
+fn memory_check(text: &str) -> Result<MemoryCheck, String> {
+    let bytes = |mib: u64| mib.checked_mul(1 << 20);
+    match text {
+        "system" => Ok(MemoryCheck::System),
+        "off" => Ok(MemoryCheck::Off),
+        mib => mib
+            .parse()
+            .ok()
+            .and_then(bytes)
+            .map(MemoryCheck::Assume)
+            .ok_or_else(|| "say system, off, or a number of MiB".to_owned()),
     }
 }
 

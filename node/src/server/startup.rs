@@ -43,7 +43,7 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
         Some(path) => Arc::new(blocking(move || Ok(FileMap::open(path)?)).await?),
         None => Arc::new(MemMap::new()),
     };
-    let options = ServerOptions::new(me.clone(), dir);
+    let options = ServerOptions::new(me.clone(), dir).memory(args.memory_check);
     let server = SlotServer::new(clock.clone(), Arc::clone(&map), options)?;
     if let Some(backup) = args.restore.clone() {
         let stores = blocking(move || restore::load(&backup, &clock, Work::default())).await?;

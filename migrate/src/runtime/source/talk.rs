@@ -126,6 +126,7 @@ impl SourceRun {
     }
 
     fn hello(&self) -> Hello {
+        let stats = self.store().map(|store| store.stats());
         Hello {
             source: self.inner.me.id.as_str().to_owned(),
             source_bus: self.inner.me.bus.as_str().to_owned(),
@@ -133,6 +134,7 @@ impl SourceRun {
             incarnation: self.state.job.record.incarnation,
             pulls: self.out.options.pulls,
             credit_bytes: self.out.options.credit_bytes,
+            bytes: stats.map_or(0, |s| s.version_bytes.saturating_add(s.record_bytes)),
         }
     }
 
