@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 use whimbrel_migrate::{SLOT_COUNT, slot_of};
 
@@ -133,9 +134,83 @@ fn report(
     }
     if !args.json {
         println!("slot {slot} is at {to} now");
-        for (name, value) in job["report"].as_object().into_iter().flatten() {
-            println!("{:>24}  {value}", name.replace('_', " "));
+        for (name, figure) in figures(&job["report"]) {
+            println!("{name:>24}  {figure}");
         }
     }
     Ok(())
+}
+
+/// A report for people: units, and no more digits than anybody reads.
+fn figures(report: &Value) -> Vec<(&'static str, String)> {
+    let float = |name: &str| report[name].as_f64().unwrap_or(0.0);
+    let count = |name: &str| HumanCount(report[name].as_u64().unwrap_or(0)).to_string();
+    let seconds = float("seconds");
+    let bytes_per_s = HumanBytes(whole(float("bytes_per_s")));
+    let mut figures = vec![
+        ("entries", count("keys")),
+        ("changed meanwhile", count("delta_keys")),
+        ("sent", HumanBytes(report["bytes"].as_u64().unwrap_or(0)).to_string()),
+        ("rounds", count("rounds")),
+        ("took", span(seconds * 1e3)),
+        ("rate", format!("{} entries/s, {bytes_per_s}/s", HumanCount(whole(float("keys_per_s"))))),
+        ("write blackout", span(float("write_blackout_ms"))),
+        ("read blackout", span(float("read_blackout_ms"))),
+    ];
+    if report["throttled"] == true {
+        figures.push(("writers", "were slowed so that the copy could catch up".to_owned()));
+    }
+    figures
+}
+
+/// A time in the unit that fits it.
+fn span(milliseconds: f64) -> String {
+    match milliseconds {
+        short if short < 1.0 => format!("{:.0} us", short * 1e3),
+        middle if middle < 1e3 => format!("{middle:.1} ms"),
+        long => format!("{:.2} s", long / 1e3),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rounded figure for people; the cast saturates"
+)]
+fn whole(figure: f64) -> u64 {
+    figure.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn figures_have_units_and_few_digits() {
+        let report = json!({
+            "keys": 3003, "delta_keys": 12, "bytes": 1_500_000, "rounds": 2,
+            "seconds": 1.234_567, "keys_per_s": 2_432.4, "bytes_per_s": 1_257.028_405_062,
+            "write_blackout_ms": 2.345_678, "read_blackout_ms": 0.123_456, "throttled": true,
+        });
+        let shown: Vec<String> = figures(&report)
+            .into_iter()
+            .map(|(name, figure)| format!("{name}: {figure}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "entries: 3,003",
+                "changed meanwhile: 12",
+                "sent: 1.43 MiB",
+                "rounds: 2",
+                "took: 1.23 s",
+                "rate: 2,432 entries/s, 1.23 KiB/s",
+                "write blackout: 2.3 ms",
+                "read blackout: 123 us",
+                "writers: were slowed so that the copy could catch up",
+            ]
+        );
+    }
 }
