@@ -68,6 +68,7 @@ fn make_keys(kind: &str, entries: usize) -> Vec<Vec<u8>> {
 struct Figures {
     insert: f64,
     get: f64,
+    many: f64,
     miss: f64,
     scan: f64,
     bytes: f64,
@@ -81,7 +82,7 @@ struct Work {
 }
 
 macro_rules! run_list {
-    ($name:ident, $list:ty) => {
+    ($name:ident, $list:ty, $many:expr) => {
         fn $name(work: &Work) -> Figures {
             let list = <$list>::new(Arc::new(Barrier::new()));
             let start = Instant::now();
@@ -121,6 +122,8 @@ macro_rules! run_list {
             }
             let miss = per(begin);
             let begin = now(start);
+            let many = if $many(&list, work) { per(begin) } else { f64::NAN };
+            let begin = now(start);
             let g = list.barrier().pin();
             let (mut count, mut sum) = (0, 0_u64);
             list.walk(Bound::Unbounded, &g, |record| {
@@ -135,13 +138,29 @@ macro_rules! run_list {
             let scan = per(begin);
             drop(g);
             let bytes = list.bytes() as f64 / work.keys.len() as f64;
-            Figures { insert, get, miss, scan, bytes }
+            Figures { insert, get, many, miss, scan, bytes }
         }
     };
 }
 
-run_list!(run_towers, whimbrel_skiplist::List);
-run_list!(run_blocks, block::List);
+run_list!(run_towers, whimbrel_skiplist::List, |_: &whimbrel_skiplist::List, _: &Work| false);
+run_list!(run_blocks, block::List, |list: &block::List, work: &Work| {
+    let mut found = 0;
+    for group in work.lookups.chunks(16) {
+        let g = list.barrier().pin();
+        let mut keys: [&[u8]; 16] = [&[]; 16];
+        for (key, at) in keys.iter_mut().zip(group) {
+            *key = &work.keys[*at as usize];
+        }
+        list.find_many(&keys[..group.len()], &g, |_, record| {
+            let record = record.expect("it was inserted");
+            // SAFETY: written when the record was made.
+            black_box(unsafe { record.inline().cast::<u64>().read() });
+            found += 1;
+        });
+    }
+    found == work.lookups.len()
+});
 
 fn run_btree(work: &Work) -> Figures {
     let mut map: BTreeMap<Box<[u8]>, u64> = BTreeMap::new();
@@ -172,7 +191,7 @@ fn run_btree(work: &Work) -> Figures {
         sum = sum.wrapping_add(*value).wrapping_add(u64::from(key[0]));
     }
     black_box(sum);
-    Figures { insert, get, miss, scan: per(begin), bytes: f64::NAN }
+    Figures { insert, get, many: f64::NAN, miss, scan: per(begin), bytes: f64::NAN }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -207,16 +226,20 @@ fn main() {
         }
     }
     println!("{entries} keys, {kind}; ns an operation, median of {ROUNDS}");
-    println!("{:<14}{:>9}{:>9}{:>9}{:>9}{:>9}", "", "insert", "get", "miss", "scan", "bytes");
+    println!(
+        "{:<14}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+        "", "insert", "get", "get x16", "miss", "scan", "bytes"
+    );
     for ((name, _), figures) in contestants.iter().zip(&all) {
         if figures.is_empty() {
             continue;
         }
         let of = |field: fn(&Figures) -> f64| median(figures.iter().map(field).collect());
         println!(
-            "{name:<14}{:>9.0}{:>9.0}{:>9.0}{:>9.1}{:>9.1}",
+            "{name:<14}{:>9.0}{:>9.0}{:>9.0}{:>9.0}{:>9.1}{:>9.1}",
             of(|f| f.insert),
             of(|f| f.get),
+            of(|f| f.many),
             of(|f| f.miss),
             of(|f| f.scan),
             of(|f| f.bytes)

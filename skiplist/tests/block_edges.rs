@@ -84,6 +84,29 @@ fn keys_may_be_empty_and_long() {
 }
 
 #[test]
+fn many_lookups_at_once_answer_as_single_ones() {
+    let list = new_list();
+    for number in 0..20_000 {
+        insert(&list, &mixed(number * 2));
+    }
+    for number in (0..20_000).step_by(3) {
+        remove(&list, &mixed(number * 2));
+    }
+    let keys: Vec<[u8; 4]> = (0..40_000).map(mixed).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 4]>::as_slice).collect();
+    let g = list.barrier().pin();
+    for group in [&keys[..], &keys[..1], &keys[..0], &keys[5..22]] {
+        let mut asked = 0;
+        list.find_many(group, &g, |at, found| {
+            assert_eq!(at, asked);
+            assert_eq!(found, list.find(group[at], &g));
+            asked += 1;
+        });
+        assert_eq!(asked, group.len());
+    }
+}
+
+#[test]
 fn segments_out_of_order_are_refused() {
     let segment = |keys: &[&str]| {
         let mut builder = SegmentBuilder::new();
@@ -101,6 +124,8 @@ fn segments_out_of_order_are_refused() {
     assert_eq!(builder.len(), 1);
 }
 
+type Range<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
 #[test]
 fn parts_of_a_split_are_about_equal() {
     let list = new_list();
@@ -109,7 +134,7 @@ fn parts_of_a_split_are_about_equal() {
         insert(&list, &mixed(number));
     }
     let all = keys_of(&list);
-    let ranges: [(Bound<&[u8]>, Bound<&[u8]>); 3] = [
+    let ranges: [Range<'_>; 3] = [
         (Bound::Unbounded, Bound::Unbounded),
         (Bound::Included(&all[10_000]), Bound::Excluded(&all[50_000])),
         (Bound::Excluded(&all[777]), Bound::Included(&all[4_000])),

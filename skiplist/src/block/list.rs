@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecHeader, RecRef};
-use super::search::{Place, find_in, records};
+use super::search::{Place, find_among, find_in, probe, records};
 use super::work::{Claim, Work};
 use super::{FindOrInsert, Record};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -102,6 +102,43 @@ impl List {
     pub fn find<'g>(&'g self, key: &[u8], g: &'g Guard<'_>) -> Option<Record<'g>> {
         self.check(g);
         find_in(self.seek(0, Place::At(key)), key).map(Record)
+    }
+
+    /// The records of several keys, in the order of the keys; as [`List::find`] for each.
+    ///
+    /// The searches run side by side in groups of 16, so that their cache misses overlap.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n) a key, at a third to a half of the time of single lookups in a large list.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    pub fn find_many<'g>(
+        &'g self,
+        keys: &[&[u8]],
+        g: &'g Guard<'_>,
+        mut f: impl FnMut(usize, Option<Record<'g>>),
+    ) {
+        const GROUP: usize = 16;
+        self.check(g);
+        let mut blocks = Vec::with_capacity(GROUP);
+        let mut probes = Vec::with_capacity(GROUP);
+        for (group, keys) in keys.chunks(GROUP).enumerate() {
+            self.seek_many(keys, &mut blocks);
+            probes.clear();
+            for (block, key) in blocks.iter().zip(keys) {
+                let hits = probe(*block, key).hits;
+                if hits != 0 {
+                    block.prefetch_record(hits.trailing_zeros() as usize);
+                }
+                probes.push(hits);
+            }
+            for (at, (block, hits)) in blocks.iter().zip(&probes).enumerate() {
+                f(group * GROUP + at, find_among(*block, keys[at], *hits, true).map(Record));
+            }
+        }
     }
 
     /// The record of `key`; makes one where there is none that is not sealed.

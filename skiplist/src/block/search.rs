@@ -118,21 +118,62 @@ impl List {
 
     /// The block that the greatest live entry strictly below the bound leads to.
     fn child_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<BlockRef<'g>> {
-        let mut bound = bound;
+        Self::child_of(block, bound, candidate_below(block, bound))
+    }
+
+    /// As [`List::child_below`], where the entry to begin with is known.
+    fn child_of<'g>(
+        block: BlockRef<'g>,
+        bound: Option<&[u8]>,
+        candidate: Option<RecRef<'g>>,
+    ) -> Option<BlockRef<'g>> {
+        let mut entry = match candidate {
+            Some(entry) if !entry.is_sealed() => entry,
+            _ => greatest_live_below(block, bound)?,
+        };
         loop {
-            let entry = greatest_below(block, bound)?;
             if let Child::Block(child) = entry.child() {
                 return Some(child);
             }
-            bound = Some(entry.key());
+            entry = greatest_live_below(block, Some(entry.key()))?;
+        }
+    }
+
+    /// Looks up several keys at once: their searches go down level by level side by side, so that
+    /// their cache misses overlap. `at` receives for each key the block that covers it.
+    pub(super) fn seek_many<'g>(&'g self, keys: &[&[u8]], at: &mut Vec<BlockRef<'g>>) {
+        let mut level = self.height().saturating_sub(1);
+        at.clear();
+        at.resize(keys.len(), self.leftmost(level));
+        let mut entries = Vec::with_capacity(keys.len());
+        while level > 0 {
+            entries.clear();
+            for (block, key) in at.iter_mut().zip(keys) {
+                *block = Self::walk_right(*block, Place::Before(key));
+                let entry = candidate_below(*block, Some(key));
+                if let Some(entry) = entry {
+                    entry.prefetch();
+                }
+                entries.push(entry);
+            }
+            for ((block, key), entry) in at.iter_mut().zip(keys).zip(&entries) {
+                *block = match Self::child_of(*block, Some(key), *entry) {
+                    Some(child) => child,
+                    None => self.start_further_left(*block, level),
+                };
+            }
+            level -= 1;
+        }
+        for (block, key) in at.iter_mut().zip(keys) {
+            *block = Self::walk_right(*block, Place::At(key));
         }
     }
 }
 
-/// The greatest unsealed entry of a block above level 0 strictly below the bound. The bound is in the
-/// block's range, or its high end.
+/// The greatest entry of a block above level 0 strictly below the bound, dead or not, read as little as
+/// can be; its child is being loaded. The bound is in the block's range, or its high end.
 #[inline]
-fn greatest_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRef<'g>> {
+fn candidate_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRef<'g>> {
     let rank = bound.map_or(block.sorted(), |bound| rank(block, bound, false));
     // Of the words in order the last one below the bound; of those behind them only what lies between
     // that one and the next is greater, and has its rank. The later of equal ones is the live one.
@@ -159,10 +200,7 @@ fn greatest_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRe
     if let Some((_, at)) = best {
         block.prefetch_child(at);
     }
-    match best {
-        Some((record, _)) if !record.is_sealed() => Some(record),
-        _ => greatest_live_below(block, bound),
-    }
+    best.map(|(record, _)| record)
 }
 
 /// Whether an entry lies strictly below the bound; by their order hints where these differ.
@@ -186,7 +224,8 @@ fn is_less(block: BlockRef<'_>, one: usize, other: usize) -> bool {
     record_at(block, one).map(RecRef::key) < record_at(block, other).map(RecRef::key)
 }
 
-/// As [`greatest_below`], by looking at every key: for blocks where the entry that is asked for died.
+/// The greatest unsealed entry strictly below the bound, by looking at every key: for blocks where the
+/// entry that is asked for died.
 #[cold]
 fn greatest_live_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<RecRef<'g>> {
     let mut best: Option<RecRef<'g>> = None;

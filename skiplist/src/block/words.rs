@@ -131,6 +131,12 @@ impl<'g> BlockRef<'g> {
         }
     }
 
+    /// Begins to load the record that a word leads to.
+    pub(super) fn prefetch_record(self, at: usize) {
+        // ORDERING: Relaxed; never followed.
+        prefetch(self.slot(at).load(Ordering::Relaxed) & ADDRESS, 128);
+    }
+
     /// All words.
     pub(super) fn words(self) -> &'g [AtomicU64] {
         // SAFETY: a block has a word at index 0.
