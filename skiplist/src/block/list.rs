@@ -6,10 +6,11 @@ use std::ptr::NonNull;
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecHeader, RecRef};
 use super::search::{Place, find_among, find_in, probe, records};
+use super::tally::Tally;
 use super::work::{Claim, Work};
 use super::{FindOrInsert, Record};
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use crate::sync::{Arc, Counter};
 use crate::{Barrier, Guard, KeyTooLong, MAX_KEY_LEN};
 
 /// The most levels: 20 entries a block at the least make more records than memory can hold.
@@ -49,8 +50,7 @@ pub struct List {
     heads: [AtomicPtr<RecHeader>; MOST_LEVELS],
     /// Levels that have heads; grows only.
     height: AtomicUsize,
-    records: Counter,
-    bytes: Counter,
+    tally: Tally,
 }
 
 impl List {
@@ -76,8 +76,7 @@ impl List {
             shape,
             heads: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             height: AtomicUsize::new(0),
-            records: Counter::new(),
-            bytes: Counter::new(),
+            tally: Tally::default(),
         };
         list.grow(0);
         list
@@ -187,8 +186,7 @@ impl List {
             match Work::claim(block, key, || record) {
                 Claim::Claimed(record) => {
                     let _ = fresh.into_raw();
-                    self.records.add(1);
-                    self.bytes.add(record.bytes() as u64);
+                    self.tally.add(1, record.bytes());
                     break FindOrInsert::Inserted(Record(record));
                 }
                 Claim::Found(found) => break FindOrInsert::Found(Record(found)),
@@ -219,7 +217,7 @@ impl List {
         self.check(g);
         assert!(r.0.is_sealed(), "only a record with a sealed cell may be dropped");
         if r.0.count_dead() {
-            self.records.sub(1);
+            self.tally.remove_record();
             let mut work = Work::new(self, g);
             work.tend(0, r.key());
             work.clean_up();
@@ -272,14 +270,14 @@ impl List {
     /// thread is inside a call.
     #[must_use]
     pub fn len_estimate(&self) -> usize {
-        usize::try_from(self.records.get()).unwrap_or(usize::MAX)
+        self.tally.records()
     }
 
     /// Bytes held by the list: records, dead ones that are still in their blocks included, blocks
     /// and anchors. O(1); exact when no other thread is inside a call.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        usize::try_from(self.bytes.get()).unwrap_or(usize::MAX)
+        self.tally.bytes()
     }
 
     /// Calls `f` for every record, sealed ones included, in ascending order. Used by the owner to
@@ -351,7 +349,7 @@ impl List {
         let set = &self.heads[level];
         if set.compare_exchange(null, raw, Ordering::Release, Ordering::Relaxed).is_ok() {
             let _ = head.into_raw();
-            self.bytes.add(bytes as u64);
+            self.tally.add(0, bytes);
         } else {
             // SAFETY: nobody else has seen it; `head` frees itself.
             unsafe { block.free() };
@@ -365,18 +363,17 @@ impl List {
     pub(super) fn note_built(&self, blocks: &[BlockRef<'_>], anchors: &[RecRef<'_>]) {
         let blocks: usize = blocks.iter().map(|block| block.bytes()).sum();
         let anchors: usize = anchors.iter().map(|anchor| anchor.bytes()).sum();
-        self.bytes.add((blocks + anchors) as u64);
+        self.tally.add(0, blocks + anchors);
     }
 
     /// Accounts for what is handed to the barrier.
     pub(super) fn note_retired(&self, bytes: usize) {
-        self.bytes.sub(bytes as u64);
+        self.tally.remove_bytes(bytes);
     }
 
     /// Adds what was built in bulk to the accounts.
     pub(super) fn note_bulk(&self, records: usize, bytes: usize) {
-        self.records.add(records as u64);
-        self.bytes.add(bytes as u64);
+        self.tally.add(records, bytes);
     }
 }
 

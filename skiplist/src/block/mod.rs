@@ -81,6 +81,7 @@ mod record;
 mod scan;
 mod search;
 mod split;
+mod tally;
 mod tend;
 mod walk;
 mod words;
