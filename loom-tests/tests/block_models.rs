@@ -29,6 +29,8 @@ macro_rules! models {
                 name: stringify!($name),
                 bound: [$($bound,)? 2][0],
                 shape: $shape,
+                bulk: &[],
+                real_barrier: false,
                 setup: &[$($setup),*],
                 threads: &[$(&[$($op),*] as &[Op]),+],
             });
@@ -147,6 +149,45 @@ models! {
         [Put(5)], [Rebuild(0, 2)];
     stopped_absorber: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Decided, &Merge(0, 3))], [Put(3), Put(4), Get(3)];
+}
+
+/// Runs a model on the real barrier, or on a list that was built in bulk.
+fn explore_on(name: &'static str, shape: Shape, bulk: &'static [u8], threads: Threads) {
+    let (real_barrier, setup): (bool, &[Op]) =
+        if bulk.is_empty() { (true, &[Put(1), Put(2), Put(3)]) } else { (false, &[]) };
+    explore(&Model { name, bound: 2, shape, bulk, real_barrier, setup, threads });
+}
+
+type Threads = &'static [&'static [Op]];
+
+#[test]
+fn real_barrier_rebuild_against_get() {
+    let threads: Threads = &[&[Rebuild(0, 2)], &[Get(3)]];
+    explore_on("real_barrier_rebuild_against_get", flat(2), &[], threads);
+}
+
+#[test]
+fn real_barrier_merge_against_get() {
+    let threads: Threads = &[&[Merge(0, 3)], &[Get(3)]];
+    explore_on("real_barrier_merge_against_get", flat(2), &[], threads);
+}
+
+#[test]
+fn real_barrier_split_against_scan() {
+    let threads: Threads = &[&[Put(4)], &[Scan]];
+    explore_on("real_barrier_split_against_scan", flat(2), &[], threads);
+}
+
+#[test]
+fn bulk_list_split_against_get() {
+    let threads: Threads = &[&[Put(5)], &[Get(4), Get(7)]];
+    explore_on("bulk_list_split_against_get", tall(3, 4), &[1, 4, 6, 7], threads);
+}
+
+#[test]
+fn bulk_list_merge_against_insert() {
+    let threads: Threads = &[&[Merge(0, 6)], &[Put(5)]];
+    explore_on("bulk_list_merge_against_insert", tall(3, 4), &[1, 4, 6, 7], threads);
 }
 
 /// Each defect, and models that find it; the first one that does ends the search.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
 use whimbrel_skiplist::block::model::{self, Mutant, Sessions, Step, Stopped};
-use whimbrel_skiplist::block::{FindOrInsert, List, Record, Shape};
+use whimbrel_skiplist::block::{FindOrInsert, List, Record, SegmentBuilder, Shape};
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
 use whimbrel_skiplist::{Barrier, Guard, SEALED};
@@ -35,6 +35,10 @@ pub struct Model {
     /// Preemptions at most, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
     pub bound: usize,
     pub shape: Shape,
+    /// Keys of a list that is built in bulk, from one segment each two.
+    pub bulk: &'static [u8],
+    /// Whether operations enter sessions of the real barrier, flushed after each, instead of [`Sessions`].
+    pub real_barrier: bool,
     pub setup: &'static [Op],
     pub threads: &'static [&'static [Op]],
 }
@@ -50,7 +54,7 @@ enum Event {
 /// The list and the one guard that stands for all sessions of the real barrier.
 struct World {
     list: List,
-    guard: Guard<'static>,
+    guard: Option<Guard<'static>>,
 }
 
 // SAFETY: the guard is only compared with the list's barrier; everything retired goes to `Sessions`.
@@ -59,8 +63,8 @@ unsafe impl Send for World {}
 unsafe impl Sync for World {}
 
 impl World {
-    fn apply(&self, op: Op, seen: &mut Vec<Event>) {
-        let (list, g) = (&self.list, &self.guard);
+    fn apply(&self, op: Op, g: &Guard<'_>, seen: &mut Vec<Event>) {
+        let list = &self.list;
         match op {
             Op::Put(key) => {
                 let made = list.find_or_insert(&[key], 0, |_| 2, g).expect("a short key");
@@ -73,21 +77,21 @@ impl World {
             }
             Op::Get(key) => seen.push(Event::Saw(key, list.find(&[key], g).is_some())),
             Op::Seal(key) => {
-                self.seal(key, seen);
+                self.seal(key, g, seen);
             }
             Op::Remove(key) => {
-                if let Some(record) = self.seal(key, seen) {
+                if let Some(record) = self.seal(key, g, seen) {
                     list.unlink_sealed(record, g);
                 }
             }
-            Op::Scan => self.scan(seen, false),
-            Op::Back => self.scan(seen, true),
+            Op::Scan => self.scan(g, seen, false),
+            Op::Back => self.scan(g, seen, true),
             Op::Rebuild(level, key) => list.model_rebuild(level, &[key], g),
             Op::Merge(level, key) => list.model_merge(level, &[key], g),
             Op::Stop(step, op) => {
                 model::stop_after(Some(step));
                 let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    self.apply(*op, seen);
+                    self.apply(*op, g, seen);
                 }));
                 model::stop_after(None);
                 if let Err(panic) = ended {
@@ -103,8 +107,8 @@ impl World {
         }
     }
 
-    fn seal(&self, key: u8, seen: &mut Vec<Event>) -> Option<Record<'_>> {
-        let record = self.list.find(&[key], &self.guard)?;
+    fn seal<'g>(&'g self, key: u8, g: &'g Guard<'_>, seen: &mut Vec<Event>) -> Option<Record<'g>> {
+        let record = self.list.find(&[key], g)?;
         let sealed =
             record.cell().compare_exchange(2, SEALED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if sealed {
@@ -113,26 +117,40 @@ impl World {
         sealed.then_some(record)
     }
 
-    fn keys(&self, back: bool) -> Vec<u8> {
+    fn keys(&self, g: &Guard<'_>, back: bool) -> Vec<u8> {
         let mut keys = Vec::new();
         let push = |record: Record<'_>| {
             keys.push(record.key()[0]);
             ControlFlow::Continue(())
         };
         if back {
-            self.list.walk_back(Bound::Unbounded, &self.guard, push);
+            self.list.walk_back(Bound::Unbounded, g, push);
             keys.reverse();
         } else {
-            self.list.walk(Bound::Unbounded, &self.guard, push);
+            self.list.walk(Bound::Unbounded, g, push);
         }
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "not ascending: {keys:?}");
         keys
     }
 
-    fn scan(&self, seen: &mut Vec<Event>, back: bool) {
-        let keys: BTreeSet<u8> = self.keys(back).into_iter().collect();
+    fn scan(&self, g: &Guard<'_>, seen: &mut Vec<Event>, back: bool) {
+        let keys: BTreeSet<u8> = self.keys(g, back).into_iter().collect();
         seen.extend((0..10).map(|key| Event::Saw(key, keys.contains(&key))));
     }
+}
+
+fn make_list(model: &Model, barrier: &Arc<Barrier>) -> List {
+    if model.bulk.is_empty() {
+        return List::with_shape(barrier.clone(), model.shape);
+    }
+    let segments = model.bulk.chunks(2).map(|keys| {
+        let mut builder = SegmentBuilder::with_shape(model.shape);
+        for key in keys {
+            builder.push(&[*key], 0, |_| 2).expect("ascending keys");
+        }
+        builder.finish()
+    });
+    List::from_segments(barrier.clone(), segments.collect()).expect("ascending segments")
 }
 
 fn run(model: &Model) {
@@ -140,23 +158,20 @@ fn run(model: &Model) {
     let barrier = Arc::new(Barrier::new());
     // SAFETY: the guard is dropped before the barrier, at the end of this function.
     let forever: &'static Barrier = unsafe { &*std::ptr::from_ref(&*barrier) };
-    let list = List::with_shape(barrier.clone(), model.shape);
-    let world = Arc::new(World { list, guard: forever.pin() });
-    let sessions = Sessions::new();
-    let mut before = Vec::new();
+    let list = make_list(model, &barrier);
+    let guard = (!model.real_barrier).then(|| forever.pin());
+    let world = Arc::new(World { list, guard });
+    let sessions = (!model.real_barrier).then(Sessions::new);
+    let mut before: Vec<_> = model.bulk.iter().map(|key| Event::Inserted(*key)).collect();
     for op in model.setup {
-        let access = sessions.enter();
-        world.apply(*op, &mut before);
-        if let Op::Stop(..) = op {
-            std::mem::forget(access);
-        }
+        one(&world, sessions.as_ref(), *op, &mut before);
     }
     let mut handles = Vec::new();
     for ops in &model.threads[1..] {
         let (world, sessions) = (world.clone(), sessions.clone());
-        handles.push(loom::thread::spawn(move || work(&world, &sessions, ops)));
+        handles.push(loom::thread::spawn(move || work(&world, sessions.as_ref(), ops)));
     }
-    let mut all = vec![work(&world, &sessions, model.threads[0])];
+    let mut all = vec![work(&world, sessions.as_ref(), model.threads[0])];
     all.extend(handles.into_iter().map(|handle| handle.join().expect("no panic")));
     let stops = model
         .threads
@@ -164,9 +179,11 @@ fn run(model: &Model) {
         .chain([&model.setup])
         .flat_map(|ops| ops.iter())
         .any(|op| matches!(op, Op::Stop(..)));
-    let access = sessions.enter();
-    check_answers(model, &world, &before, &all);
-    drop(access);
+    let access = sessions.as_ref().map(Sessions::enter);
+    let pinned = model.real_barrier.then(|| forever.pin());
+    let g = pinned.as_ref().or(world.guard.as_ref()).expect("one of them");
+    check_answers(model, &world, g, &before, &all);
+    drop((access, pinned));
     let world = Arc::try_unwrap(world).unwrap_or_else(|_| panic!("all threads are done"));
     let World { mut list, guard } = world;
     if !stops {
@@ -174,21 +191,36 @@ fn run(model: &Model) {
     }
     drop(guard);
     drop(list);
+    if model.real_barrier {
+        // What is still in bags is reclaimed with the barrier.
+        drop(Arc::try_unwrap(barrier).expect("the list is gone"));
+    }
     if !stops {
         assert_eq!(model::allocated(), 0, "blocks or records were leaked");
     }
 }
 
-fn work(world: &World, sessions: &Sessions, ops: &[Op]) -> Vec<Event> {
+fn work(world: &World, sessions: Option<&Sessions>, ops: &[Op]) -> Vec<Event> {
     let mut seen = Vec::new();
     for op in ops {
-        let access = sessions.enter();
-        world.apply(*op, &mut seen);
-        if let Op::Stop(..) = op {
-            std::mem::forget(access);
-        }
+        one(world, sessions, *op, &mut seen);
     }
     seen
+}
+
+/// One operation, in a session of its own.
+fn one(world: &World, sessions: Option<&Sessions>, op: Op, seen: &mut Vec<Event>) {
+    let Some(sessions) = sessions else {
+        let barrier = world.list.barrier();
+        world.apply(op, &barrier.pin(), seen);
+        barrier.flush();
+        return;
+    };
+    let access = sessions.enter();
+    world.apply(op, world.guard.as_ref().expect("there is one"), seen);
+    if let Op::Stop(..) = op {
+        std::mem::forget(access);
+    }
 }
 
 /// Keys that a thread may insert or seal.
@@ -202,7 +234,13 @@ fn touched(ops: &[Op]) -> BTreeSet<u8> {
         .collect()
 }
 
-fn check_answers(model: &Model, world: &World, before: &[Event], all: &[Vec<Event>]) {
+fn check_answers(
+    model: &Model,
+    world: &World,
+    g: &Guard<'_>,
+    before: &[Event],
+    all: &[Vec<Event>],
+) {
     let mut present: BTreeMap<u8, i32> = (0..10).map(|key| (key, 0)).collect();
     tally(before, &mut present);
     let at_start = present.clone();
@@ -230,10 +268,10 @@ fn check_answers(model: &Model, world: &World, before: &[Event], all: &[Vec<Even
         }
         tally(events, &mut present);
     }
-    let forwards = world.keys(false);
-    assert_eq!(forwards, world.keys(true), "both directions");
+    let forwards = world.keys(g, false);
+    assert_eq!(forwards, world.keys(g, true), "both directions");
     for (key, count) in present {
-        let found = world.list.find(&[key], &world.guard).is_some();
+        let found = world.list.find(&[key], g).is_some();
         assert_eq!(found, forwards.contains(&key), "find and walk disagree about {key}");
         let stopped = model
             .threads
