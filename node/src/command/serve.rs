@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// above 16 KiB is refused when there is no room for it
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub max_input: usize,
+    /// Stop when standard input ends too: a node then never outlives the program that started it
+    #[arg(long)]
+    pub until_stdin_ends: bool,
     /// Make this mistake, so that checks can be seen to notice it
     #[arg(long, value_name = "FAULT", hide = true)]
     pub plant: Option<PlantArg>,
@@ -135,7 +138,7 @@ impl std::str::FromStr for OwnSlots {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. Prints one line, `ready` and a JSON object, when it does.
+/// Serves until SIGTERM, SIGINT or, if asked for, the end of standard input. Prints one line, `ready` and a JSON object, when it does.
 ///
 /// # Errors
 ///

@@ -21,7 +21,7 @@ const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
 /// How long to wait after a connection could not be accepted: usually too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Starts a node and serves until SIGTERM or SIGINT.
+/// Starts a node and serves until SIGTERM, SIGINT or, if asked for, the end of standard input.
 ///
 /// # Errors
 ///
@@ -34,6 +34,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), Error> {
     let system = |source| Error::System { what: "cannot wait for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+    let input = args.until_stdin_ends;
     let Started { node, clients, max_clients, bus, _scratch } = start(args).await?;
     let node = Arc::new(node);
     announce(&node)?;
@@ -44,9 +45,26 @@ pub async fn serve(args: ServeArgs) -> Result<(), Error> {
         () = refresh(&node) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        () = stdin_ended(input) => Ok(()),
     };
     tracing::info!(node = %node.name(), "stopped");
     outcome
+}
+
+/// Comes back when standard input ends; never, unless it is to be watched.
+async fn stdin_ended(watched: bool) {
+    if !watched {
+        return std::future::pending().await;
+    }
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    // A thread of its own: the runtime would wait for a blocking read when it shuts down.
+    std::thread::spawn(move || {
+        // An error is an end as well.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ended);
+    });
+    // The sender is only ever dropped.
+    let _ = end.await;
 }
 
 /// Says on standard output that the node serves, and where.

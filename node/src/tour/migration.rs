@@ -219,7 +219,7 @@ fn report(moved: &Moved, time: Duration, observed: &Observed, searches: u64) -> 
 fn show(tour: &Tour) {
     let Some(migration) = &tour.report.migration else { return };
     tour.screen.say(&format!(
-        "moved {} keys in {:.0} ms: {} keys/s, {:.1} MB/s, {} rounds",
+        "moved {} keys in {:.0} ms: {} keys/s, {:.1} MB/s, catch-up rounds: {}",
         grouped(migration.keys),
         migration.millis,
         grouped(migration.keys_per_s),

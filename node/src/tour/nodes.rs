@@ -95,7 +95,9 @@ impl Process {
             .arg("--data-dir")
             .arg(&data)
             .args(["--own", plan.own])
-            .stdin(Stdio::null())
+            // Held open by this process: when it is killed, its nodes stop.
+            .arg("--until-stdin-ends")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors);
         if let Some(backup) = plan.restore {

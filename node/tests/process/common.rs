@@ -26,9 +26,19 @@ impl Node {
 
     /// As [`Node::start`], at this address for clients.
     pub(crate) fn start_at(listen: &str, args: &[&str]) -> Self {
+        Self::spawn(listen, Stdio::inherit(), args)
+    }
+
+    /// As [`Node::start`], with this standard input.
+    pub(crate) fn start_with_stdin(stdin: Stdio, args: &[&str]) -> Self {
+        Self::spawn("127.0.0.1:0", stdin, args)
+    }
+
+    fn spawn(listen: &str, stdin: Stdio, args: &[&str]) -> Self {
         let mut child = Command::new(WHIMBREL)
             .args(["serve", "--listen", listen, "--bus", "127.0.0.1:0"])
             .args(args)
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");

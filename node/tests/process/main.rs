@@ -6,6 +6,7 @@
 mod common;
 mod journey;
 mod kill;
+mod lifetime;
 mod limits;
 mod messages;
 mod moves;
