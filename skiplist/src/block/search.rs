@@ -341,7 +341,18 @@ pub(super) fn records<'g>(block: BlockRef<'g>) -> impl Iterator<Item = RecRef<'g
 /// Records with the eight bytes of their keys that tell them apart first.
 pub(super) type Heads<'g> = Vec<(u64, RecRef<'g>)>;
 
-/// Orders the records of one block by key. `shared` bytes are common to all keys.
-pub(super) fn put_in_order(heads: &mut [(u64, RecRef<'_>)]) {
-    heads.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.key().cmp(b.1.key())));
+/// Orders the records of one block by key; the first `sorted` are in order already.
+///
+/// Those behind are few: each is put in its place, found by halving on the heads.
+pub(super) fn put_in_order(heads: &mut [(u64, RecRef<'_>)], sorted: usize) {
+    for at in sorted..heads.len() {
+        let (head, record) = heads[at];
+        // Without a branch on keys, which the machine could not foresee.
+        let mut place = heads[..at].partition_point(|other| other.0 <= head);
+        while place > 0 && heads[place - 1].0 == head && heads[place - 1].1.key() > record.key() {
+            place -= 1;
+        }
+        heads.copy_within(place..at, place + 1);
+        heads[place] = (head, record);
+    }
 }

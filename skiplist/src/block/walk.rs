@@ -27,9 +27,14 @@ impl<'g> Page<'g> {
         // that one was inserted (B8), and that is seen now.
         self.ahead.clear();
         self.ahead.extend(records(block));
-        let live = self.ahead.iter().filter(|record| !record.is_sealed());
-        self.records.extend(live.map(|record| (block.head_of(record.key()), *record)));
-        put_in_order(&mut self.records);
+        let mut sorted = 0;
+        for (at, record) in self.ahead.iter().enumerate() {
+            if !record.is_sealed() {
+                sorted += usize::from(at < block.sorted());
+                self.records.push((block.head_of(record.key()), *record));
+            }
+        }
+        put_in_order(&mut self.records, sorted);
     }
 
     /// Notes the records of the block that comes next, and begins to load the block behind it.

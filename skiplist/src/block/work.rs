@@ -329,14 +329,16 @@ fn came_in_order(block: BlockRef<'_>) -> bool {
 fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
     let mut heads = Heads::with_capacity(block.capacity());
     records(block).for_each(RecRef::prefetch);
-    for record in records(block) {
+    let mut sorted = 0;
+    for (at, record) in records(block).enumerate() {
         if record.is_droppable() || planted(Mutant::UnsealedDropped) {
             dropped.push(record);
         } else {
+            sorted += usize::from(at < block.sorted());
             heads.push((block.head_of(record.key()), record));
         }
     }
-    put_in_order(&mut heads);
+    put_in_order(&mut heads, sorted);
     live.extend(heads.into_iter().map(|(_, record)| record));
 }
 
