@@ -85,6 +85,29 @@ mod tests {
     use super::{head, order_hint, shared_bits};
 
     #[test]
+    fn order_hints_rise_with_the_keys_of_any_range() {
+        // All prefixes of 8 to 40 bits, followed by all values of a byte and a tail.
+        for bits in 8..=40_u32 {
+            let mut keys: Vec<Vec<u8>> = Vec::new();
+            for number in 0..512_u64 {
+                let value = (number * 0x0101) << (48 - bits);
+                let prefix = u64::MAX << (64 - bits);
+                let bytes = (prefix | value).to_be_bytes();
+                keys.push(bytes[..3 + usize::try_from(number % 6).expect("small")].to_vec());
+            }
+            keys.sort();
+            keys.dedup();
+            for pair in [(0, keys.len() - 1), (7, 90), (100, 101), (keys.len() / 2, keys.len() - 9)]
+            {
+                let range = &keys[pair.0..=pair.1];
+                let skip = shared_bits(&range[0], &range[range.len() - 1]);
+                let hints: Vec<u16> = range.iter().map(|key| order_hint(key, skip)).collect();
+                assert!(hints.is_sorted(), "{bits} bits shared: {skip}");
+            }
+        }
+    }
+
+    #[test]
     fn order_hints_follow_the_order_of_keys() {
         let keys: [&[u8]; 7] =
             [b"", b"\x00", b"a", b"ab", b"abcdefghi", b"abcdefghij", b"abcdefghik\xFF"];
