@@ -64,7 +64,7 @@ impl<'g> Access<'g> {
         unsafe { VersionRef::from_word(Self::cell_word(record)) }
     }
 
-    /// STAMPS rule 6: the version that snapshot `s` sees, a tombstone included.
+    /// Snapshot read: the version that snapshot `s` sees, a tombstone included.
     pub(crate) fn version_at(self, record: Record<'g>, s: u64) -> Option<VersionRef<'g>> {
         let floor = if planted(Mutant::FloorIsSnapshot) { s } else { s + 1 };
         let mut next = Self::head(record);
@@ -87,7 +87,7 @@ impl<'g> Access<'g> {
         self.version_at(record, s)?.value()
     }
 
-    /// STAMPS rule 7: the newest value.
+    /// Latest read: the newest value, settled or made to be so by raising its floor to the clock.
     pub(crate) fn latest(self, record: Record<'g>) -> Option<&'g [u8]> {
         let head = Self::head(record)?;
         // Before the deciding look: were it read after it, the head could have been settled and the
@@ -109,7 +109,7 @@ impl<'g> Access<'g> {
         }
     }
 
-    /// STAMPS rule 4: the newest version, settled by this thread if need be, ready to be superseded.
+    /// Before a write: the newest version, settled by this thread if need be, ready to be superseded.
     pub(crate) fn settled_head(self, record: Record<'g>) -> Head<'g> {
         match Self::cell_word(record) {
             EMPTY => Head::Empty,

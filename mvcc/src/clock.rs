@@ -145,7 +145,7 @@ impl ClockInner {
         fence(Ordering::SeqCst);
     }
 
-    /// STAMPS rule 5.
+    /// Registers first, takes a number after: the order on which collection relies.
     fn register(&self) -> (&Slot, u64) {
         let late = planted(Mutant::RegisteredLate);
         let slot = (!late).then(|| self.registry.register(self.now()));

@@ -291,7 +291,7 @@ impl Collector {
         unlinked
     }
 
-    /// STAMPS rule 9, for a version and the one directly above it.
+    /// Whether it is garbage: for a version and the one directly above it.
     fn is_garbage(&self, version: VersionRef<'_>, newer: VersionRef<'_>) -> bool {
         let (Some(born), Some(dead)) = (version.settled_number(), newer.settled_number()) else {
             return false;
@@ -318,7 +318,7 @@ impl Collector {
         }
     }
 
-    /// STAMPS rule 10: a tombstone that is the newest of its key.
+    /// Whether the key can end: for a tombstone that is the newest of its key.
     fn judge_newest(&mut self, access: Access<'_>, entry: &Dead) -> Verdict {
         self.look_as_of(access, entry.born);
         if planted(Mutant::SealUnseen) {

@@ -4,8 +4,9 @@
 //! `EXACT(s)`. Slots lie in a chain of chunks that only grows; a slot belongs to one registration
 //! until it is closed, and clones share it by reference count.
 //!
-//! Why a scan misses no snapshot that matters (STAMPS rules 5 and 9): a registration writes its
-//! slot, fences, then reads the clock; a scan reads the clock, fences, then reads the slots. Where
+//! Why a scan misses no snapshot that matters (`ClockInner::register`, `Collector::judge`): a
+//! registration writes its slot, fences, then reads the clock; a scan reads the clock, fences, then
+//! reads the slots. Where
 //! the scan misses the slot, the registration reads a clock at least as high as the scan did, and
 //! such a snapshot sees none of the versions that the scan condemns.
 
