@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use whimbrel_backup::Place;
-use whimbrel_backup::block::{BlockBuilder, BlockDecoder, BlockKind, BlockOptions};
-use whimbrel_backup::shard::Sequence;
-use whimbrel_mvcc::{Digest, KeyRange, Snapshot, Store, StoreSegment, StoreSegmentBuilder};
+use whimbrel_backup::block::{BlockBuilder, BlockKind, BlockOptions};
+use whimbrel_mvcc::{Digest, KeyRange, Snapshot, Store, StoreSegment};
+use whimbrel_recovery::Rebuild;
 
 use super::outgoing::Outgoing;
 use super::wire::{Connection, Hello, Sum, from_json, number, to_json};
@@ -264,31 +264,14 @@ fn build_segment(
     keys: &AtomicU64,
 ) -> Result<StoreSegment, Error> {
     let name = format!("range {index}");
-    let mut builder = StoreSegmentBuilder::new();
-    let (mut decoder, mut sequence) = (BlockDecoder::new(), Sequence::default());
+    let failed = |e: whimbrel_recovery::Error| damaged(attempt, index, e);
+    let mut rebuild = Rebuild::new(KeyRange::from(..));
     let mut number = 0;
     while let Some(bytes) = blocks.blocking_recv() {
-        let failed = |e: BuildError| damaged(attempt, index, e);
-        let block = decoder
-            .decode(&bytes, Place::block(&name, number))
-            .map_err(|e| failed(BuildError::Block(e)))?;
-        let push = |key: &[u8], value: Option<&[u8]>| {
-            builder.push(key, value.ok_or(BuildError::Remove)?).map_err(BuildError::Store)
-        };
-        sequence.walk(&block, push).map_err(failed)?;
+        let entries = rebuild.push_block(&bytes, Place::block(&name, number)).map_err(failed)?;
         // ORDERING: Relaxed; a progress figure.
-        keys.fetch_add(u64::from(block.len()), Ordering::Relaxed);
+        keys.fetch_add(u64::from(entries), Ordering::Relaxed);
         number += 1;
     }
-    Ok(builder.finish())
-}
-
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error(transparent)]
-    Block(#[from] whimbrel_backup::Error),
-    #[error(transparent)]
-    Store(whimbrel_mvcc::Error),
-    #[error("a copied range holds a remove")]
-    Remove,
+    Ok(rebuild.finish(Place::block(&name, number)).map_err(failed)?.segment)
 }
