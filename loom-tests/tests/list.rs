@@ -1,558 +1,266 @@
-//! Goal: the list keeps its order, one record a key, and no way to memory that is reclaimed.
-//! Method: two or three threads on the shipped `List`; towers are chosen by the last byte of a key
-//! (`0` to `3`: height 1 to 4). Every dereference touches a canary. At the end the structure is
-//! audited on all levels *after* everything retired was reclaimed, so a link that was left behind
-//! is a violation in any case. Models named `.._reclaimed` have sessions of their own in each
-//! thread; in the others the main thread holds one session for all, which leaves fewer
-//! interleavings.
+//! Goal: the protocol of the block list holds in every interleaving of small models, and the models
+//! would find the defects that they are there for.
+//! Method: loom explores each model (threads of one or a few operations on a preloaded list with
+//! blocks of 2 or 3 words); every dereference reads a canary, what is retired is reclaimed at the
+//! earliest moment that a barrier may choose, and at the end the structure, the content and the
+//! number of allocations are checked. `every_mutant_is_killed` runs the models again, each in a
+//! process of its own, with one defect planted.
+#![cfg(whimbrel_loom)]
 
-#[cfg(whimbrel_loom)]
-mod models {
-    use std::ops::{Bound as Range, ControlFlow};
+mod list_harness;
 
-    use loom::sync::Arc;
-    use loom::thread;
-    use whimbrel_loom_tests::{Bound, explore};
-    use whimbrel_skiplist::model::resident;
-    use whimbrel_skiplist::sync::atomic::Ordering;
-    use whimbrel_skiplist::{Barrier, FindOrInsert, Guard, List, SEALED, SegmentBuilder};
+use list_harness::{Model, Op, Op::*, explore};
+use whimbrel_skiplist::Shape;
+use whimbrel_skiplist::model::{Mutant, Step};
 
-    /// First values of cells.
-    const OLD: u64 = 8;
-    const NEW: u64 = 16;
+const fn flat(words: usize) -> Shape {
+    Shape { words: [words, words], fill: [words - 1, words - 1], levels: 1 }
+}
 
-    /// Inserts unless the key is there; whether it did.
-    fn insert(list: &List, key: &[u8], value: u64, g: &Guard<'_>) -> bool {
-        let init = |inline: std::ptr::NonNull<u8>| {
-            // SAFETY: the inline part has 8 bytes, aligned.
-            unsafe { inline.cast::<u64>().write(value) };
-            value
-        };
-        match list.find_or_insert(key, 8, init, g).expect("a short key") {
-            FindOrInsert::Inserted(record) => {
-                assert_eq!(record.key(), key);
-                true
+const fn tall(words: usize, levels: usize) -> Shape {
+    Shape { words: [words, words], fill: [words - 1, words - 1], levels }
+}
+
+macro_rules! models {
+    ($($name:ident $(at $bound:literal)?: $shape:expr, [$($setup:expr),*], $([$($op:expr),*]),+;)*) => {
+        $(#[test]
+        fn $name() {
+            explore(&Model {
+                name: stringify!($name),
+                bound: [$($bound,)? 2][0],
+                shape: $shape,
+                bulk: &[],
+                real_barrier: false,
+                setup: &[$($setup),*],
+                threads: &[$(&[$($op),*] as &[Op]),+],
+            });
+        })*
+    };
+}
+
+models! {
+    // Claims of words.
+    claim_two_keys: flat(3), [], [Put(1)], [Put(2)];
+    claim_same_key: flat(3), [], [Put(1)], [Put(1)];
+    claim_three_keys: flat(3), [], [Put(1)], [Put(2)], [Put(3)];
+    claim_same_key_of_three: flat(3), [], [Put(1), Put(2)], [Put(2), Put(1)];
+    get_beside_put: flat(3), [Put(1)], [Put(2)], [Get(2), Get(1)];
+
+    // The same key across a replacement.
+    same_key_across_split: flat(2), [Put(1), Put(5)], [Put(3)], [Put(3)];
+    same_key_across_split_wider: flat(3), [Put(1), Put(3), Put(5)], [Put(4)], [Put(4)];
+    insert_against_rebuild: flat(3), [Put(1)], [Put(3)], [Rebuild(0, 1)];
+    insert_against_rebuild_of_sealed: flat(3), [Put(1), Seal(1)], [Put(3)], [Rebuild(0, 1)];
+
+    // A sealed cell against a put and a rebuild.
+    sealed_against_put: flat(3), [Put(1)], [Seal(1)], [Put(1)];
+    sealed_put_rebuild: flat(3), [Put(1)], [Seal(1), Put(1)], [Rebuild(0, 1)];
+    put_over_sealed_twice: flat(3), [Put(1), Seal(1)], [Put(1)], [Put(1)];
+    put_over_sealed_across_rebuild: flat(2), [Put(1), Seal(1), Put(3)], [Put(1)], [Put(1)];
+    remove_against_get: flat(3), [Put(1), Put(2)], [Remove(1)], [Get(1), Get(2)];
+    seal_put_against_get: flat(3), [Put(1)], [Seal(1), Put(1)], [Get(1)];
+    seal_rebuild_put_against_two_puts: flat(2), [Put(1), Put(2)], [Seal(1), Put(1)], [Put(1)];
+
+    // Two neighbouring replacements.
+    neighbouring_splits: flat(2), [Put(1), Put(5), Put(2), Put(6)], [Put(3)], [Put(7)];
+    neighbouring_rebuilds: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 1)], [Rebuild(0, 3)];
+    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 2)], [Rebuild(0, 3)];
+    rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2), Rebuild(0, 2)], [Rebuild(0, 3)];
+    three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 1)], [Rebuild(0, 2)], [Rebuild(0, 3)];
+
+    // Readers and scans against replacements.
+    get_across_split: flat(2), [Put(1), Put(5)], [Put(3)], [Get(5)];
+    get_across_two_splits: flat(2), [Put(1), Put(2), Put(5)],
+        [Rebuild(0, 2), Rebuild(0, 5)], [Get(5), Get(5)];
+    scan_across_split: flat(2), [Put(1), Put(5)], [Put(3)], [Scan];
+    scan_across_rebuilds: flat(2), [Put(1), Put(3), Put(5)],
+        [Rebuild(0, 3), Rebuild(0, 5)], [Scan];
+    scan_back_across_rebuilds: flat(2), [Put(1), Put(3), Put(5)],
+        [Rebuild(0, 3), Rebuild(0, 1)], [Back];
+    scan_beside_seal_and_put: flat(3), [Put(1), Put(2)], [Seal(1), Put(1)], [Scan];
+
+    // Merges.
+    merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
+    merge_against_insert_left: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Put(0)];
+    merge_against_rebuild_left: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 1)];
+    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 3)];
+    merge_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Merge(0, 3)];
+    merge_against_get: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 3)], [Get(3), Get(2)];
+    merge_against_scan: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Scan];
+    merge_against_scan_back: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Back];
+
+    // Two levels: announcements.
+    split_with_get: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Get(2), Get(3)];
+    splits_announce_both: tall(3, 2), [Put(1), Put(2), Put(3)], [Put(4)], [Put(5)];
+    splits_of_one_key: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Put(3)];
+    announce_against_merge: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Merge(0, 3)];
+    announce_against_parent_rebuild: tall(3, 2), [Put(1), Put(2), Put(3)],
+        [Put(4), Put(5)], [Rebuild(1, 9)];
+    announce_against_parent_split: tall(2, 3), [Put(1), Put(2), Put(3)], [Put(4)], [Rebuild(1, 9)];
+    announce_against_child_rebuild: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Rebuild(0, 3)];
+    late_announcement: tall(2, 2), [Put(1), Put(2)],
+        [Put(3)], [Merge(0, 3), Put(4)];
+    merge_then_split_again: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3), Put(3)], [Get(3), Get(2)];
+    merge_and_get_again: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3)], [Get(3), Get(3)];
+    rebuild_child_and_get: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 3), Rebuild(0, 3)], [Get(3), Get(3)];
+    three_generations: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2), Merge(0, 3)], [Get(3), Get(2)];
+    seal_of_anchor_against_get: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3)], [Rebuild(1, 9), Get(3)];
+    merge_of_parent: tall(2, 3), [Put(1), Put(2), Put(3), Put(4), Put(5)],
+        [Merge(1, 9)], [Get(5), Get(3)];
+    merge_of_parent_against_announce: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(1, 9)], [Put(5)];
+    parent_entry_dies: tall(2, 2), [Put(1), Put(2), Put(3), Merge(0, 2)],
+        [Rebuild(1, 9)], [Get(3), Get(1)];
+
+    // Growth in height.
+    growth_against_growth: tall(2, 3), [Put(1)], [Put(2)], [Put(3)];
+    growth_against_get: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Get(2)];
+
+    // Removal through the policy.
+    remove_against_insert: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Put(3)];
+    remove_against_remove: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Remove(1)];
+
+    // Threads that stop for ever.
+    stopped_after_freeze: tall(2, 2), [Put(1), Put(2)], [Stop(Step::Frozen, &Put(3))], [Put(4)];
+    stopped_after_decision: tall(2, 2), [Put(1), Put(2)],
+        [Stop(Step::Decided, &Put(3))], [Put(4), Get(2)];
+    stopped_after_unlink: tall(2, 2), [Put(1), Put(2)],
+        [Stop(Step::Unlinked, &Put(3))], [Put(4), Get(2)];
+    stopped_before_announcing: tall(2, 2), [Put(1), Put(2)],
+        [Stop(Step::Retired, &Put(3))], [Put(4), Get(2)];
+    stopped_after_mark: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Marked, &Merge(0, 3))], [Get(3), Put(4)];
+    stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(4)];
+    mark_after_put_against_rebuild: flat(3), [Put(1), Put(2), Put(3), Put(4), Rebuild(0, 4)],
+        [Put(5), Stop(Step::Marked, &Merge(0, 4))], [Rebuild(0, 2)];
+    scan_past_a_stopped_decision: flat(3),
+        [Put(1), Put(3), Put(5), Put(7), Stop(Step::Decided, &Rebuild(0, 5))],
+        [Put(6), Scan], [Get(1)];
+    put_beside_rebuild_after_mark: flat(3),
+        [Put(1), Put(2), Put(3), Put(4), Rebuild(0, 4), Stop(Step::Marked, &Merge(0, 4))],
+        [Put(5)], [Rebuild(0, 2)];
+    stopped_absorber: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Decided, &Merge(0, 3))], [Put(3), Put(4), Get(3)];
+}
+
+/// Runs a model on the real barrier, or on a list that was built in bulk.
+fn explore_on(name: &'static str, shape: Shape, bulk: &'static [u8], threads: Threads) {
+    let (real_barrier, setup): (bool, &[Op]) =
+        if bulk.is_empty() { (true, &[Put(1), Put(2), Put(3)]) } else { (false, &[]) };
+    explore(&Model { name, bound: 2, shape, bulk, real_barrier, setup, threads });
+}
+
+type Threads = &'static [&'static [Op]];
+
+#[test]
+fn real_barrier_rebuild_against_get() {
+    let threads: Threads = &[&[Rebuild(0, 2)], &[Get(3)]];
+    explore_on("real_barrier_rebuild_against_get", flat(2), &[], threads);
+}
+
+#[test]
+fn real_barrier_merge_against_get() {
+    let threads: Threads = &[&[Merge(0, 3)], &[Get(3)]];
+    explore_on("real_barrier_merge_against_get", flat(2), &[], threads);
+}
+
+#[test]
+fn real_barrier_split_against_scan() {
+    let threads: Threads = &[&[Put(4)], &[Scan]];
+    explore_on("real_barrier_split_against_scan", flat(2), &[], threads);
+}
+
+#[test]
+fn bulk_list_split_against_get() {
+    let threads: Threads = &[&[Put(5)], &[Get(4), Get(7)]];
+    explore_on("bulk_list_split_against_get", tall(3, 4), &[1, 4, 6, 7], threads);
+}
+
+#[test]
+fn bulk_list_merge_against_insert() {
+    let threads: Threads = &[&[Merge(0, 6)], &[Put(5)]];
+    explore_on("bulk_list_merge_against_insert", tall(3, 4), &[1, 4, 6, 7], threads);
+}
+
+/// Each defect, and models that find it; the first one that does ends the search.
+const KILLERS: &[(Mutant, &[&str])] = &[
+    (Mutant::RelaxedWordLoad, &["claim_same_key", "get_beside_put"]),
+    (Mutant::RelaxedWordClaim, &["claim_same_key", "get_beside_put"]),
+    (Mutant::RelaxedWordFailure, &["claim_same_key"]),
+    (Mutant::RelaxedNextLoad, &["get_across_two_splits"]),
+    (Mutant::RelaxedUnlink, &["get_across_two_splits"]),
+    (Mutant::RelaxedReplLoad, &["get_across_split"]),
+    (Mutant::RelaxedDecision, &["get_across_split"]),
+    (Mutant::RelaxedAbsorb, &["mark_after_put_against_rebuild"]),
+    (Mutant::RelaxedCellLoad, &["rebuild_child_and_get"]),
+    (Mutant::RelaxedAdvance, &["rebuild_child_and_get"]),
+    (Mutant::RelaxedSeal, &["seal_of_anchor_against_get"]),
+    (Mutant::RelaxedSealLoad, &["seal_of_anchor_against_get"]),
+    (Mutant::NextNotFrozen, &["neighbouring_rebuilds", "neighbouring_splits"]),
+    (Mutant::WordsNotClosed, &["insert_against_rebuild"]),
+    (Mutant::ClosedByStore, &["insert_against_rebuild"]),
+    (Mutant::LiveSetBeforeFreeze, &["insert_against_rebuild"]),
+    (Mutant::NotTheFirstEmptyWord, &["claim_same_key"]),
+    (Mutant::FailedClaimNotJudged, &["claim_same_key"]),
+    (Mutant::SealIgnored, &["put_over_sealed_twice", "merge_and_get_again"]),
+    (Mutant::SealedFound, &["put_over_sealed_twice"]),
+    (Mutant::DecisionByStore, &["same_key_across_split"]),
+    (Mutant::UnsealedDropped, &["get_across_split"]),
+    (Mutant::AbsorbedContentIgnored, &["merge_against_get"]),
+    (Mutant::AbsorbBeforeFreeze, &["put_beside_rebuild_after_mark"]),
+    (Mutant::AbsorbFollowedFromAnchor, &["stopped_after_mark", "stopped_absorber"]),
+    (Mutant::FrozenNextFollowed, &["neighbouring_splits"]),
+    (Mutant::DecidedBlockRead, &["neighbouring_splits"]),
+    (Mutant::UnlinkOnFrozen, &["neighbouring_rebuilds"]),
+    (Mutant::NoHelpForFrozen, &["neighbouring_rebuilds"]),
+    (Mutant::RetiredBeforeUnlink, &["get_across_split"]),
+    (Mutant::RetiredBeforeAdvance, &["get_across_split"]),
+    (Mutant::AnchorNotAdvanced, &["rebuild_child_and_get"]),
+    (Mutant::AnchorSealedEarly, &["seal_of_anchor_against_get"]),
+    (Mutant::AnchorNotSealed, &["merge_and_get_again"]),
+    (Mutant::AbsorberRetiresAnchor, &["merge_and_get_again"]),
+    (Mutant::AnnouncedUnchecked, &["late_announcement"]),
+    (Mutant::ConflictSealedWithoutHelp, &["late_announcement"]),
+    (Mutant::ConflictTakenForSuccess, &["late_announcement"]),
+    (Mutant::HelpersAnnounce, &["splits_of_one_key", "announce_against_child_rebuild"]),
+    (Mutant::ScanIgnoresRepl, &["scan_past_a_stopped_decision"]),
+];
+
+#[test]
+fn every_mutant_is_killed() {
+    let mut survivors = Vec::new();
+    let mut killed = 0;
+    for (mutant, models) in KILLERS {
+        match models.iter().find(|model| finds(model, *mutant)) {
+            Some(model) => {
+                killed += 1;
+                println!("{mutant:?}: {model}");
             }
-            FindOrInsert::Found(record) => {
-                check_inline(&record);
-                false
-            }
+            None => survivors.push(mutant),
         }
     }
+    println!("{} mutants, {killed} killed, 0 justified", KILLERS.len());
+    println!("every_mutant_is_killed executions={killed} bound=2 ");
+    assert!(survivors.is_empty(), "not found: {survivors:?}");
+}
 
-    /// The inline part is complete for whoever sees the record.
-    fn check_inline(record: &whimbrel_skiplist::Record<'_>) {
-        // SAFETY: written before the record was linked, never changed.
-        let value = unsafe { record.inline().cast::<u64>().read() };
-        assert!(value == OLD || value == NEW);
-    }
-
-    /// Seals and takes out the record of a key, if it is seen; whether this thread sealed it.
-    fn remove(list: &List, key: &[u8], g: &Guard<'_>) -> bool {
-        let Some(record) = list.find(key, g) else { return false };
-        let sealed = record.cell().swap(SEALED, Ordering::AcqRel) != SEALED;
-        list.unlink_sealed(record, g);
-        sealed
-    }
-
-    /// All keys, first byte only, forwards.
-    fn walk(list: &List, g: &Guard<'_>) -> Vec<u8> {
-        let mut keys = Vec::new();
-        list.walk(Range::Unbounded, g, |record| {
-            check_inline(&record);
-            keys.push(record.key()[0]);
-            ControlFlow::Continue(())
-        });
-        assert!(keys.is_sorted_by(|a, b| a < b), "out of order: {keys:?}");
-        keys
-    }
-
-    /// All keys, first byte only, backwards.
-    fn walk_back(list: &List, g: &Guard<'_>) -> Vec<u8> {
-        let mut keys = Vec::new();
-        list.walk_back(Range::Unbounded, g, |record| {
-            check_inline(&record);
-            keys.push(record.key()[0]);
-            ControlFlow::Continue(())
-        });
-        assert!(keys.is_sorted_by(|a, b| a > b), "out of order: {keys:?}");
-        keys
-    }
-
-    /// Whose sessions the threads are in.
-    #[derive(Clone, Copy)]
-    enum Sessions {
-        /// The main thread's, for all.
-        Shared,
-        /// Each thread has its own and closes it at the end.
-        Own,
-    }
-
-    type Act = fn(&List, &Guard<'_>) -> usize;
-
-    fn act(list: &List, sessions: Sessions, act: Act) -> usize {
-        match sessions {
-            Sessions::Shared => {
-                // SAFETY: the main thread holds a counted guard until all threads have ended.
-                let guard = unsafe { resident(list.barrier()) };
-                act(list, &guard)
-            }
-            Sessions::Own => {
-                let guard = list.barrier().pin();
-                let result = act(list, &guard);
-                drop(guard);
-                list.barrier().flush();
-                result
-            }
-        }
-    }
-
-    /// Runs the acts beside each other, reclaims, audits; returns what
-    /// the acts returned and the keys that are left.
-    fn run(list: List, sessions: Sessions, acts: &[Act]) -> (Vec<usize>, Vec<u8>) {
-        let list = Arc::new(list);
-        let held = matches!(sessions, Sessions::Shared).then(|| list.barrier().pin());
-        let threads: Vec<_> = acts
-            .iter()
-            .map(|&other| {
-                let list = Arc::clone(&list);
-                thread::spawn(move || act(&list, sessions, other))
-            })
-            .collect();
-        let results: Vec<_> = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("the thread ended well"))
-            .collect();
-        drop(held);
-        list.barrier().flush();
-        let stats = list.barrier().stats();
-        assert_eq!(stats.retired, stats.reclaimed, "a retired node is stranded");
-
-        let Ok(mut list) = Arc::try_unwrap(list) else { panic!("the list is still shared") };
-        let records = list.audit();
-        let guard = list.barrier().pin();
-        let keys = walk(&list, &guard);
-        let mut back = walk_back(&list, &guard);
-        back.reverse();
-        assert_eq!(keys, back, "the walks disagree");
-        assert_eq!(records, keys.len(), "a sealed record is left");
-        for &key in &keys {
-            let height = list_key(key);
-            assert!(list.find(&height, &guard).is_some(), "a key that is walked is not found");
-        }
-        drop(guard);
-        (results, keys)
-    }
-
-    /// The key that begins with this byte: in these models a first byte always has the same height.
-    fn list_key(first: u8) -> Vec<u8> {
-        vec![first, HEIGHTS[usize::from(first - b'a')]]
-    }
-
-    /// Last bytes of the keys that begin with a, b, c, d.
-    const HEIGHTS: [u8; 4] = [1, 2, 0, 3];
-    const A: &[u8] = &[b'a', 1];
-    const B: &[u8] = &[b'b', 2];
-    const C: &[u8] = &[b'c', 0];
-    const D: &[u8] = &[b'd', 3];
-
-    fn list_of(keys: &[&[u8]]) -> List {
-        let list = List::new(Arc::new(Barrier::with_stripes(1)));
-        let guard = list.barrier().pin();
-        for key in keys {
-            assert!(insert(&list, key, OLD, &guard));
-        }
-        drop(guard);
-        list
-    }
-
-    /// A list made of one segment a key.
-    fn bulk_list_of(keys: &[&[u8]]) -> List {
-        let segments = keys.iter().map(|key| {
-            let mut builder = SegmentBuilder::new();
-            let init = |inline: std::ptr::NonNull<u8>| {
-                // SAFETY: the inline part has 8 bytes, aligned.
-                unsafe { inline.cast::<u64>().write(OLD) };
-                OLD
-            };
-            builder.push(key, 8, init).expect("one key is in order");
-            builder.finish()
-        });
-        List::from_segments(Arc::new(Barrier::with_stripes(1)), segments.collect())
-            .expect("in order")
-    }
-
-    /// Explores two threads.
-    fn two(bound: Bound, list: fn() -> List, sessions: Sessions, acts: [Act; 2], check: Check) {
-        explore(bound, move || {
-            let (results, keys) = run(list(), sessions, &acts);
-            check(&results, &keys);
-        });
-    }
-
-    /// Explores three threads.
-    fn three(list: fn() -> List, sessions: Sessions, acts: [Act; 3], check: Check) {
-        explore(Bound::Preemptions(2), move || {
-            let (results, keys) = run(list(), sessions, &acts);
-            check(&results, &keys);
-        });
-    }
-
-    type Check = fn(&[usize], &[u8]);
-
-    fn insert_a(list: &List, g: &Guard<'_>) -> usize {
-        usize::from(insert(list, A, NEW, g))
-    }
-
-    fn insert_b(list: &List, g: &Guard<'_>) -> usize {
-        usize::from(insert(list, B, NEW, g))
-    }
-
-    fn insert_d(list: &List, g: &Guard<'_>) -> usize {
-        usize::from(insert(list, D, NEW, g))
-    }
-
-    fn remove_a(list: &List, g: &Guard<'_>) -> usize {
-        usize::from(remove(list, A, g))
-    }
-
-    fn remove_b(list: &List, g: &Guard<'_>) -> usize {
-        usize::from(remove(list, B, g))
-    }
-
-    fn remove_d(list: &List, g: &Guard<'_>) -> usize {
-        usize::from(remove(list, D, g))
-    }
-
-    fn replace_b(list: &List, g: &Guard<'_>) -> usize {
-        assert!(remove(list, B, g));
-        usize::from(insert(list, B, NEW, g))
-    }
-
-    /// A walk over a, c and perhaps b.
-    fn walk_abc(list: &List, g: &Guard<'_>) -> usize {
-        let keys = walk(list, g);
-        assert!(keys == b"ac" || keys == b"abc", "walked {keys:?}");
-        keys.len()
-    }
-
-    /// The same backwards.
-    fn walk_back_abc(list: &List, g: &Guard<'_>) -> usize {
-        let keys = walk_back(list, g);
-        assert!(keys == b"ca" || keys == b"cba", "walked back {keys:?}");
-        keys.len()
-    }
-
-    fn find_b(list: &List, g: &Guard<'_>) -> usize {
-        let found = list.find(B, g);
-        found.inspect(check_inline);
-        usize::from(found.is_some())
-    }
-
-    fn find_c(list: &List, g: &Guard<'_>) -> usize {
-        assert!(list.find(C, g).is_some(), "c is always there");
-        1
-    }
-
-    #[test]
-    fn insert_against_insert_of_the_same_key() {
-        two(
-            Bound::None,
-            || list_of(&[]),
-            Sessions::Shared,
-            [insert_b, insert_b],
-            |did, keys| {
-                assert_eq!((did[0] + did[1], keys), (1, &b"b"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn insert_against_insert_of_a_neighbour() {
-        two(
-            Bound::None,
-            || list_of(&[]),
-            Sessions::Shared,
-            [insert_a, insert_b],
-            |did, keys| {
-                assert_eq!((did, keys), (&[1, 1][..], &b"ab"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn insert_against_remove() {
-        two(
-            Bound::None,
-            || list_of(&[]),
-            Sessions::Shared,
-            [insert_b, remove_b],
-            |did, keys| {
-                assert_eq!(keys, if did[1] == 1 { &b""[..] } else { &b"b"[..] });
-            },
-        );
-    }
-
-    /// The upper-level race: the inserter links a level after the remover's search has passed it.
-    #[test]
-    fn tower_linking_against_removal() {
-        two(
-            Bound::Preemptions(3),
-            || list_of(&[C]),
-            Sessions::Shared,
-            [insert_d, remove_d],
-            |did, keys| {
-                assert_eq!(keys, if did[1] == 1 { &b"c"[..] } else { &b"cd"[..] });
-            },
-        );
-    }
-
-    #[test]
-    fn remove_over_a_preloaded_key_against_insert_of_the_same_key() {
-        two(
-            Bound::Preemptions(3),
-            || list_of(&[B]),
-            Sessions::Shared,
-            [remove_b, insert_b],
-            |did, keys| {
-                assert_eq!(did[0], 1);
-                assert_eq!(keys, if did[1] == 1 { &b"b"[..] } else { &b""[..] });
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_remove_of_one_record() {
-        two(
-            Bound::Preemptions(3),
-            || list_of(&[A, B]),
-            Sessions::Shared,
-            [remove_b, remove_b],
-            |did, keys| {
-                assert_eq!((did[0] + did[1], keys), (1, &b"a"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_remove_of_a_neighbour() {
-        two(
-            Bound::Preemptions(3),
-            || list_of(&[A, B, C]),
-            Sessions::Shared,
-            [remove_a, remove_b],
-            |did, keys| {
-                assert_eq!((did, keys), (&[1, 1][..], &b"c"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_insert_behind_it() {
-        two(
-            Bound::None,
-            || list_of(&[A]),
-            Sessions::Shared,
-            [remove_a, insert_b],
-            |did, keys| {
-                assert_eq!((did, keys), (&[1, 1][..], &b"b"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_insert_before_it() {
-        two(
-            Bound::None,
-            || list_of(&[B]),
-            Sessions::Shared,
-            [remove_b, insert_a],
-            |did, keys| {
-                assert_eq!((did, keys), (&[1, 1][..], &b"a"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn walk_against_insert() {
-        two(
-            Bound::None,
-            || list_of(&[A, C]),
-            Sessions::Shared,
-            [insert_b, walk_abc],
-            |_, keys| {
-                assert_eq!(keys, b"abc");
-            },
-        );
-    }
-
-    #[test]
-    fn walk_back_against_insert() {
-        two(
-            Bound::None,
-            || list_of(&[A, C]),
-            Sessions::Shared,
-            [insert_b, walk_back_abc],
-            |_, keys| {
-                assert_eq!(keys, b"abc");
-            },
-        );
-    }
-
-    /// A finished list is one pointer; readers and inserters find it complete.
-    #[test]
-    fn bulk_list_against_insert_and_walk() {
-        two(
-            Bound::None,
-            || bulk_list_of(&[A, C]),
-            Sessions::Shared,
-            [insert_b, walk_abc],
-            |_, keys| {
-                assert_eq!(keys, b"abc");
-            },
-        );
-    }
-
-    #[test]
-    fn bulk_list_against_remove_and_find() {
-        let list = || bulk_list_of(&[A, B, C]);
-        two(Bound::None, list, Sessions::Shared, [remove_b, find_c], |_, keys| {
-            assert_eq!(keys, b"ac");
-        });
-    }
-
-    #[test]
-    fn replace_against_find() {
-        two(
-            Bound::None,
-            || list_of(&[B]),
-            Sessions::Shared,
-            [replace_b, find_b],
-            |_, keys| {
-                assert_eq!(keys, b"b");
-            },
-        );
-    }
-
-    /// A sealed record that is still linked does not count: the sealer or the other thread makes a
-    /// new one.
-    #[test]
-    fn insert_over_a_sealed_record_against_insert() {
-        fn seal_and_insert_b(list: &List, g: &Guard<'_>) -> usize {
-            let record = list.find(B, g).expect("the preloaded record is not sealed yet");
-            record.cell().store(SEALED, Ordering::Release);
-            usize::from(insert(list, B, NEW, g))
-        }
-        let acts: [Act; 2] = [seal_and_insert_b, insert_b];
-        two(
-            Bound::Preemptions(3),
-            || list_of(&[B]),
-            Sessions::Shared,
-            acts,
-            |did, keys| {
-                assert_eq!((did[0] + did[1], keys), (1, &b"b"[..]));
-            },
-        );
-    }
-
-    /// The key comes back while its first inserter still links the tower of the record that was
-    /// removed.
-    #[test]
-    fn insert_against_remove_against_insert_of_the_same_key() {
-        let acts: [Act; 3] = [insert_a, remove_a, insert_a];
-        three(
-            || list_of(&[]),
-            Sessions::Shared,
-            acts,
-            |did, keys| {
-                let left = did[0] + did[2] - did[1];
-                assert_eq!(keys.len(), left);
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_walk_reclaimed() {
-        let bound = Bound::Preemptions(3);
-        two(
-            bound,
-            || list_of(&[A, B, C]),
-            Sessions::Own,
-            [remove_b, walk_abc],
-            |_, keys| {
-                assert_eq!(keys, b"ac");
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_walk_back_reclaimed() {
-        let bound = Bound::Preemptions(3);
-        two(
-            bound,
-            || list_of(&[A, B, C]),
-            Sessions::Own,
-            [remove_b, walk_back_abc],
-            |_, keys| {
-                assert_eq!(keys, b"ac");
-            },
-        );
-    }
-
-    #[test]
-    fn insert_against_remove_reclaimed() {
-        let bound = Bound::Preemptions(3);
-        two(
-            bound,
-            || list_of(&[]),
-            Sessions::Own,
-            [insert_b, remove_b],
-            |did, keys| {
-                assert_eq!(keys, if did[1] == 1 { &b""[..] } else { &b"b"[..] });
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_insert_of_the_same_key_reclaimed() {
-        let bound = Bound::Preemptions(3);
-        two(
-            bound,
-            || list_of(&[B]),
-            Sessions::Own,
-            [remove_b, insert_b],
-            |did, keys| {
-                assert_eq!(keys, if did[1] == 1 { &b"b"[..] } else { &b""[..] });
-            },
-        );
-    }
-
-    #[test]
-    fn remove_against_remove_of_a_neighbour_reclaimed() {
-        let bound = Bound::Preemptions(3);
-        two(
-            bound,
-            || list_of(&[A, B, C]),
-            Sessions::Own,
-            [remove_a, remove_b],
-            |did, keys| {
-                assert_eq!((did, keys), (&[1, 1][..], &b"c"[..]));
-            },
-        );
-    }
-
-    #[test]
-    fn two_removals_against_find_reclaimed() {
-        let acts: [Act; 3] = [remove_a, remove_b, find_c];
-        three(|| list_of(&[A, B, C]), Sessions::Own, acts, |_, keys| assert_eq!(keys, b"c"));
-    }
-
-    #[test]
-    fn remove_against_insert_against_walk_reclaimed() {
-        fn walk_any(list: &List, g: &Guard<'_>) -> usize {
-            walk(list, g).len()
-        }
-        let acts: [Act; 3] = [remove_b, insert_a, walk_any];
-        three(|| list_of(&[B, C]), Sessions::Own, acts, |_, keys| assert_eq!(keys, b"ac"));
-    }
+/// Whether the model fails when the defect is planted.
+fn finds(model: &str, mutant: Mutant) -> bool {
+    let binary = std::env::current_exe().expect("the test has a path");
+    let output = std::process::Command::new(binary)
+        .args(["--exact", model, "--nocapture"])
+        .env("WHIMBREL_MUTANT", format!("{mutant:?}"))
+        .output()
+        .expect("the test runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("running 1 test"), "there is no model {model}");
+    !output.status.success()
 }

@@ -52,7 +52,7 @@ use std::marker::PhantomData;
 use crossbeam_utils::CachePadded;
 
 use crate::bag::{Bag, Item};
-use crate::plant::{ordering, planted};
+use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Counter, fence_behind_rmw};
 
@@ -64,9 +64,6 @@ const FLUSH_ITEMS: u64 = 64;
 
 /// Retired bytes per stripe after which the current session is closed.
 const FLUSH_BYTES: u64 = 1 << 20;
-
-/// Session of guards that only models have; see `model::resident`.
-const UNCOUNTED: u64 = u64::MAX;
 
 /// Bit of `terminated`: a thread is taking the bags of that session.
 const CLAIMED: u64 = 1;
@@ -132,14 +129,15 @@ impl Stripe {
     fn depart(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `is_empty`: what the access did happens
         // before its session terminates. Row B1.
-        let before = self.count[slot(session)].fetch_sub(1, ordering!(Release, DepartRelaxed));
+        let before =
+            self.count[slot(session)].fetch_sub(1, order(Mutant::DepartRelaxed, Ordering::Release));
         debug_assert!(before > 0, "left a session that nobody had entered");
     }
 
     /// Whether no access is counted in the session.
     fn is_empty(&self, session: u64) -> bool {
         // ORDERING: Acquire; pairs with the Release in `depart`. Row B1.
-        self.count[slot(session)].load(ordering!(Acquire, CountRelaxed)) == 0
+        self.count[slot(session)].load(order(Mutant::CountRelaxed, Ordering::Acquire)) == 0
     }
 
     /// Notes a retired item; true when it is time for a flush.
@@ -195,14 +193,14 @@ impl Barrier {
         loop {
             let session = self.open_session();
             self.stripes[stripe].arrive(session);
-            if !planted!(EnterNoFence) {
+            if !planted(Mutant::EnterNoFence) {
                 // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
                 fence_behind_rmw();
             }
-            if planted!(EnterUnverified) || self.open_session() == session {
+            if planted(Mutant::EnterUnverified) || self.open_session() == session {
                 return Guard { barrier: self, stripe, session, not_send: PhantomData };
             }
-            if planted!(LateEntererSilent) {
+            if planted(Mutant::LateEntererSilent) {
                 self.stripes[stripe].depart(session);
                 continue;
             }
@@ -213,7 +211,7 @@ impl Barrier {
     /// Names the sessions that are open now, for [`Barrier::poll`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        if !planted!(TicketNoFence) {
+        if !planted(Mutant::TicketNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
             // sees everything that was written before the ticket was taken. Row B4.
             fence(Ordering::SeqCst);
@@ -242,7 +240,7 @@ impl Barrier {
         let session = self.open_session();
         // a session number that is older than `terminated` fails in the exchange
         let unfinished = (session + 1).saturating_sub(self.terminated_session());
-        if planted!(RingOverrun) || unfinished < RING as u64 {
+        if planted(Mutant::RingOverrun) || unfinished < RING as u64 {
             // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
             let _ = self.current.compare_exchange(
                 session,
@@ -288,12 +286,12 @@ impl Barrier {
 
     fn leave(&self, stripe: usize, session: u64) {
         self.stripes[stripe].depart(session);
-        if !planted!(LeaveNoFence) {
+        if !planted(Mutant::LeaveNoFence) {
             // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread
             // sees that its session is closed, or who closes it sees that it left. Row B2.
             fence_behind_rmw();
         }
-        if !planted!(LeaveNoLook) && self.open_session() > session {
+        if !planted(Mutant::LeaveNoLook) && self.open_session() > session {
             self.try_terminate();
         }
     }
@@ -301,7 +299,7 @@ impl Barrier {
     /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
     fn try_terminate(&self) {
         loop {
-            if !planted!(SecondLookNoFence) {
+            if !planted(Mutant::SecondLookNoFence) {
                 // ORDERING: SeqCst fence; the second look: what others wrote before they met our
                 // claim and went away is seen from here on. Row B2.
                 fence(Ordering::SeqCst);
@@ -311,7 +309,7 @@ impl Barrier {
             if word & CLAIMED != 0 || session >= self.open_session() {
                 return;
             }
-            if !planted!(CountsNoFence) {
+            if !planted(Mutant::CountsNoFence) {
                 // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
                 // session open is in the counts read next. Row B2.
                 fence(Ordering::SeqCst);
@@ -322,7 +320,7 @@ impl Barrier {
             if self.claim(session) {
                 self.terminate(session);
             }
-            if planted!(NoSecondLook) {
+            if planted(Mutant::NoSecondLook) {
                 return;
             }
         }
@@ -330,8 +328,8 @@ impl Barrier {
 
     /// Whether no access is inside a closed session. Once true it stays true.
     fn nobody_inside(&self, session: u64) -> bool {
-        let counted = if planted!(OneStripeCounted) { 1 } else { self.stripes.len() };
-        planted!(CountsIgnored)
+        let counted = if planted(Mutant::OneStripeCounted) { 1 } else { self.stripes.len() };
+        planted(Mutant::CountsIgnored)
             || self.stripes[..counted].iter().all(|stripe| stripe.is_empty(session))
     }
 
@@ -347,16 +345,17 @@ impl Barrier {
     fn release_claim(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `load_terminated`: the slot's bags are empty
         // before the slot is used again. Row B3.
-        self.terminated.store((session + 1) << 1, ordering!(Release, ReleaseClaimRelaxed));
+        self.terminated
+            .store((session + 1) << 1, order(Mutant::ReleaseClaimRelaxed, Ordering::Release));
     }
 
     fn terminate(&self, session: u64) {
-        if planted!(BagsAfterRelease) {
+        if planted(Mutant::BagsAfterRelease) {
             self.release_claim(session);
         }
         let bags: Vec<_> =
             self.stripes.iter().map(|stripe| stripe.bag[slot(session)].take()).collect();
-        if !planted!(BagsAfterRelease) {
+        if !planted(Mutant::BagsAfterRelease) {
             self.release_claim(session);
         }
         for (stripe, bag) in self.stripes.iter().zip(bags) {
@@ -424,13 +423,6 @@ pub struct Guard<'b> {
     not_send: PhantomData<*mut ()>,
 }
 
-#[cfg(whimbrel_loom)]
-impl<'b> Guard<'b> {
-    pub(crate) fn uncounted(barrier: &'b Barrier) -> Self {
-        Self { barrier, stripe: 0, session: UNCOUNTED, not_send: PhantomData }
-    }
-}
-
 impl Guard<'_> {
     /// The barrier whose session this is.
     #[must_use]
@@ -446,13 +438,13 @@ impl Guard<'_> {
     /// - `reclaim(ptr)` may be called from any thread, and does not panic.
     pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
         let item = Item::new(ptr, bytes, reclaim);
-        if !planted!(RetireNoFence) {
+        if !planted(Mutant::RetireNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
             // than the one read next sees the unlinking. Row B4.
             fence(Ordering::SeqCst);
         }
         let open = self.barrier.open_session();
-        let session = if planted!(RetireOwnSession) { self.session } else { open };
+        let session = if planted(Mutant::RetireOwnSession) { self.session } else { open };
         let stripe = &self.barrier.stripes[self.stripe];
         stripe.bag[slot(session)].push(item);
         if stripe.note_retired(bytes as u64) {
@@ -463,9 +455,6 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if cfg!(whimbrel_loom) && self.session == UNCOUNTED {
-            return;
-        }
         self.barrier.leave(self.stripe, self.session);
     }
 }

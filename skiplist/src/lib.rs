@@ -33,27 +33,21 @@
 //! # Ok::<(), whimbrel_skiplist::KeyTooLong>(())
 //! ```
 
-mod audit;
 mod bag;
 mod barrier;
-pub mod block;
-mod bulk;
 mod error;
-mod height;
 mod list;
 #[cfg(whimbrel_loom)]
 pub mod model;
-mod node;
-mod plant;
-mod record;
-mod search;
-mod split;
+#[cfg_attr(
+    not(whimbrel_loom),
+    expect(unreachable_pub, reason = "only modelled builds show these types, in `model`")
+)]
+mod mutant;
 pub mod sync;
-mod tower;
-mod walk;
 
 pub use barrier::{Barrier, BarrierStats, Guard, Ticket};
-pub use bulk::{Segment, SegmentBuilder};
 pub use error::{BulkError, KeyTooLong};
-pub use list::{FindOrInsert, List};
-pub use record::{EMPTY, MAX_KEY_LEN, Record, SEALED};
+pub use list::{
+    EMPTY, FindOrInsert, List, MAX_KEY_LEN, Record, SEALED, Segment, SegmentBuilder, Shape,
+};

@@ -8,7 +8,8 @@
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 
-use crate::{Barrier, Guard};
+pub use crate::list::model::{Access, Sessions, Stopped, allocated, stop_after};
+pub use crate::mutant::{Mutant, Step};
 
 thread_local! {
     static GRAVEYARD: RefCell<Vec<(*mut u8, Layout)>> = const { RefCell::new(Vec::new()) };
@@ -73,22 +74,13 @@ pub unsafe fn bury(ptr: *mut u8, layout: Layout) {
 
 /// To be called first in every execution of a model: empties the graveyard of the one before.
 pub fn begin() {
+    crate::list::model::begin();
     GRAVEYARD.with_borrow_mut(|graves| {
         for (ptr, layout) in graves.drain(..) {
             // SAFETY: the contract of `bury`; the execution that used the memory is over.
             unsafe { std::alloc::dealloc(ptr, layout) };
         }
     });
-}
-
-/// A guard that is counted nowhere, so that a model of the list need not explore the barrier too.
-///
-/// # Safety
-///
-/// A guard of [`Barrier::pin`] is held all the time that this one lives.
-#[must_use]
-pub unsafe fn resident(barrier: &Barrier) -> Guard<'_> {
-    Guard::uncounted(barrier)
 }
 
 /// Chooses the defect that the modelled code contains from now on.
@@ -100,100 +92,4 @@ pub fn plant(mutant: Option<Mutant>) {
 #[must_use]
 pub fn planted(mutant: Mutant) -> bool {
     PLANTED.get() == Some(mutant)
-}
-
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Defects that the models must find; docs/ordering.md names the model that finds each.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl Mutant {
-            /// All of them.
-            pub const ALL: &[(&str, Mutant)] = &[$((stringify!($name), Mutant::$name),)+];
-        }
-    };
-}
-
-mutants! {
-    /// `pin` does not look again whether the session is still open.
-    EnterUnverified,
-    /// `pin` without the fence between counting and looking again.
-    EnterNoFence,
-    /// An access that was counted too late goes away without looking.
-    LateEntererSilent,
-    /// A leaver does not look whether its session can end.
-    LeaveNoLook,
-    /// A leaver without the fence between leaving and looking.
-    LeaveNoFence,
-    /// The terminator does not look again after it gave up its claim.
-    NoSecondLook,
-    /// The second look without its fence.
-    SecondLookNoFence,
-    /// No fence between "the session is closed" and reading the counts.
-    CountsNoFence,
-    /// Only the caller's session is checked, not the order of sessions: counts are not read.
-    CountsIgnored,
-    /// Only the first stripe is counted.
-    OneStripeCounted,
-    /// An item goes into the retirer's own session, which may be over before later ones.
-    RetireOwnSession,
-    /// `retire` without its fence.
-    RetireNoFence,
-    /// A session is closed although the ring is full.
-    RingOverrun,
-    /// The claim is given up before the bags are taken.
-    BagsAfterRelease,
-    /// `ticket` without its fence.
-    TicketNoFence,
-    /// Leaving does not publish what the access did.
-    DepartRelaxed,
-    /// Who sees an empty session does not see what its accesses did.
-    CountRelaxed,
-    /// The end of a session does not publish that its accesses are over.
-    ReleaseClaimRelaxed,
-
-    /// The remover retires, without the hand-shake with the inserter.
-    RetireByRemover,
-    /// The second of inserter and remover retires without searching again.
-    NoFinalSearch,
-    /// Level 0 is marked first.
-    MarkBottomFirst,
-    /// A marked node of equal key is not unlinked by a search.
-    EqualKept,
-    /// A path may hold a removed node of the key itself as successor.
-    StalePath,
-    /// A search goes on from a predecessor that is marked.
-    MarkedPredecessor,
-    /// A reader descends from a node that it saw marked.
-    DescendFromMarked,
-    /// The inserter links a level although the node is marked there.
-    InserterIgnoresMark,
-    /// A sealed record counts as found.
-    SealedFound,
-    /// A failed link at level 0 is taken for a success.
-    LostLink,
-    /// A new node is linked without publishing what is in it.
-    PublishRelaxed,
-    /// A new node is linked without seeing what was unlinked in its place.
-    PublishNoAcquire,
-    /// Links are read without seeing what is behind them.
-    LoadRelaxed,
-    /// Unlinking does not pass on what is behind the node.
-    BypassRelaxed,
-    /// A mark does not publish the marks above.
-    MarkRelaxed,
-    /// The hand-shake publishes nothing.
-    StateRelaxed,
-}
-
-impl Mutant {
-    /// The defect of this name.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, mutant)| *mutant)
-    }
 }

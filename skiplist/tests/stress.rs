@@ -164,15 +164,17 @@ fn what_is_left_is_what_was_inserted_and_not_removed() {
 
     list.barrier().flush();
     let stats = list.barrier().stats();
-    assert_eq!(stats.retired, removed, "each removed record is retired once");
     assert_eq!(stats.reclaimed, stats.retired, "something is stranded");
     assert_eq!(stats.reclaimed_bytes, stats.retired_bytes);
-    let mut bytes = 0;
+    let mut live = 0;
     list.for_each_mut(|record| {
-        check(record);
-        bytes += 1;
+        // A sealed one stays until its block is rebuilt.
+        if record.cell().load(Ordering::Relaxed) != SEALED {
+            check(record);
+            live += 1;
+        }
     });
-    assert_eq!(bytes, left);
+    assert_eq!(live, left);
 }
 
 /// Keys that are never removed are seen by every walk, whatever happens around them.
@@ -237,6 +239,6 @@ fn reclamation_keeps_up() {
         assert!(remove(&list, round % KEYS, &g));
     }
     let stats = list.barrier().stats();
-    assert_eq!(stats.retired, 20_000);
+    assert!(stats.retired > 20_000 - KEYS, "dead records stay: {stats:?}");
     assert!(stats.retired - stats.reclaimed < 1_000, "{stats:?}");
 }

@@ -1,0 +1,100 @@
+//! Handle of a record.
+
+use std::ptr::NonNull;
+
+use super::record::RecRef;
+use crate::sync::atomic::AtomicU64;
+
+/// Value of a cell that leads to nothing yet.
+pub const EMPTY: u64 = 0;
+
+/// Value of a cell that is dead for ever: its record will be dropped.
+pub const SEALED: u64 = 1;
+
+/// The longest key in bytes.
+pub const MAX_KEY_LEN: usize = 65_535;
+
+/// A record of a list: key, cell, and the inline part of the layer above.
+///
+/// A copyable handle that lives as long as the guard it was read under: the record may be dropped
+/// from the list meanwhile, but its memory stays.
+///
+/// ```compile_fail,E0505
+/// # use whimbrel_skiplist::{Barrier, List, sync::Arc};
+/// # let list = List::new(Arc::new(Barrier::new()));
+/// let guard = list.barrier().pin();
+/// let first = list.first(&guard);
+/// drop(guard);
+/// println!("{:?}", first.map(|record| record.key().len()));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Record<'g>(pub(super) RecRef<'g>);
+
+impl<'g> Record<'g> {
+    /// The key.
+    #[must_use]
+    pub fn key(self) -> &'g [u8] {
+        self.0.key()
+    }
+
+    /// The cell. Once it is [`crate::SEALED`] it must stay so.
+    #[must_use]
+    pub fn cell(self) -> &'g AtomicU64 {
+        self.0.cell()
+    }
+
+    /// Start of the inline part, aligned to 8 bytes. The list never reads it.
+    #[must_use]
+    pub fn inline(self) -> NonNull<u8> {
+        self.0.inline()
+    }
+
+    /// Length of the inline part in bytes.
+    #[must_use]
+    pub fn inline_len(self) -> usize {
+        self.0.inline_len()
+    }
+
+    /// Address of the record, to come back to it later with [`crate::List::record_from_raw`].
+    #[must_use]
+    pub fn as_raw(self) -> NonNull<u8> {
+        self.0.as_ptr().cast()
+    }
+}
+
+impl PartialEq for Record<'_> {
+    /// Whether both are the same record (not: of equal keys).
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Record<'_> {}
+
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("key", &format_args!("\"{}\"", self.key().escape_ascii()))
+            .field("inline_len", &self.inline_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`crate::List::find_or_insert`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindOrInsert<'g> {
+    /// The key had this record, which was not sealed when it was looked at.
+    Found(Record<'g>),
+    /// The key had none; this one was made.
+    Inserted(Record<'g>),
+}
+
+impl<'g> FindOrInsert<'g> {
+    /// The record, found or inserted.
+    #[must_use]
+    pub fn record(self) -> Record<'g> {
+        match self {
+            Self::Found(record) | Self::Inserted(record) => record,
+        }
+    }
+}

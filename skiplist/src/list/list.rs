@@ -1,0 +1,424 @@
+//! The list: construction, point operations, accounting, end.
+
+use std::ops::{Bound, ControlFlow};
+use std::ptr::NonNull;
+
+use super::raw::{BlockRef, Plan, Repl};
+use super::record::{OwnedRec, RecHeader, RecRef};
+use super::search::{Place, find_among, find_in, probe, records};
+use super::tally::Tally;
+use super::work::{Claim, Work};
+use super::{FindOrInsert, Record};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use crate::{Barrier, Guard, KeyTooLong, MAX_KEY_LEN};
+
+/// The most levels: 20 entries a block at the least make more records than memory can hold.
+pub(super) const MOST_LEVELS: usize = 12;
+
+/// Sizes of the blocks of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Words of a block at level 0, and of one above.
+    pub words: [usize; 2],
+    /// Records that a rebuild puts into a block at most; below the number of words, because a full
+    /// block that is rebuilt full would be rebuilt for ever.
+    pub fill: [usize; 2],
+    /// Levels there may be at most.
+    pub levels: usize,
+}
+
+impl Shape {
+    /// Blocks of 512 bytes at level 0 and 1024 bytes above. Models have small ones.
+    pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
+        Self { words: [3, 3], fill: [2, 2], levels: 2 }
+    } else {
+        Self { words: [58, 61], fill: [44, 46], levels: MOST_LEVELS }
+    };
+
+    /// Words and fill of a level.
+    pub(super) fn of_level(&self, level: usize) -> (usize, usize) {
+        let kind = level.min(1);
+        (self.words[kind], self.fill[kind])
+    }
+}
+
+/// Ordered map from byte keys to cells, kept in blocks. See the module page.
+///
+/// All methods through `&List` may be called from any number of threads; each takes a guard of
+/// [`List::barrier`] and panics when it is given one of another barrier.
+pub struct List {
+    barrier: Arc<Barrier>,
+    shape: Shape,
+    /// Anchor of the leftmost block of each level; null above [`List::height`]. Set once.
+    heads: [AtomicPtr<RecHeader>; MOST_LEVELS],
+    /// Levels that have heads; grows only.
+    height: AtomicUsize,
+    tally: Tally,
+}
+
+impl List {
+    /// An empty list.
+    #[must_use]
+    pub fn new(barrier: Arc<Barrier>) -> Self {
+        Self::with_shape(barrier, Shape::STANDARD)
+    }
+
+    /// An empty list with blocks of other sizes, for models and tests.
+    ///
+    /// # Panics
+    ///
+    /// When a shape has blocks that a rebuild may leave full, more than 64 words, or no level.
+    #[must_use]
+    pub fn with_shape(barrier: Arc<Barrier>, shape: Shape) -> Self {
+        for (words, fill) in shape.words.into_iter().zip(shape.fill) {
+            assert!(0 < fill && fill < words && words <= super::raw::MOST_WORDS);
+        }
+        assert!(0 < shape.levels && shape.levels <= MOST_LEVELS);
+        let list = Self {
+            barrier,
+            shape,
+            heads: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+            height: AtomicUsize::new(0),
+            tally: Tally::default(),
+        };
+        list.grow(0);
+        list
+    }
+
+    /// The barrier that protects this list.
+    #[must_use]
+    pub fn barrier(&self) -> &Arc<Barrier> {
+        &self.barrier
+    }
+
+    /// The record of `key`, unless it is absent or sealed. Never writes.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n); about one block a level and one record.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    #[must_use]
+    pub fn find<'g>(&'g self, key: &[u8], g: &'g Guard<'_>) -> Option<Record<'g>> {
+        self.check(g);
+        find_in(self.seek(0, Place::At(key)), key).map(Record)
+    }
+
+    /// The records of several keys, in the order of the keys; as [`List::find`] for each.
+    ///
+    /// The searches run side by side in groups of 16, so that their cache misses overlap.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n) a key, at a third to a half of the time of single lookups in a large list.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    pub fn find_many<'g>(
+        &'g self,
+        keys: &[&[u8]],
+        g: &'g Guard<'_>,
+        mut f: impl FnMut(usize, Option<Record<'g>>),
+    ) {
+        const GROUP: usize = 16;
+        self.check(g);
+        let mut blocks = Vec::with_capacity(GROUP);
+        let mut probes = Vec::with_capacity(GROUP);
+        for (group, keys) in keys.chunks(GROUP).enumerate() {
+            self.seek_many(keys, &mut blocks);
+            probes.clear();
+            for (block, key) in blocks.iter().zip(keys) {
+                let hits = probe(*block, key).hits;
+                if hits != 0 {
+                    block.prefetch_record(hits.trailing_zeros() as usize);
+                }
+                probes.push(hits);
+            }
+            for (at, (block, hits)) in blocks.iter().zip(&probes).enumerate() {
+                f(group * GROUP + at, find_among(*block, keys[at], *hits, true).map(Record));
+            }
+        }
+    }
+
+    /// The record of `key`; makes one where there is none that is not sealed.
+    ///
+    /// `init` writes the inline part (`inline_len` bytes, zeroed, aligned to 8) of a record that
+    /// nobody else can see yet, and returns the first value of its cell. It may have run although
+    /// the answer is [`FindOrInsert::Found`]: then another thread was first, and the fresh record was
+    /// freed as plain bytes. When it panics the list is as before.
+    ///
+    /// Linearization point: the claim of a word. Sealed records of the key are passed over.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n); one insertion in about 25 rebuilds a block.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyTooLong`] for a key above [`MAX_KEY_LEN`].
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier, or `inline_len` does not fit in 32 bits.
+    pub fn find_or_insert<'g>(
+        &'g self,
+        key: &[u8],
+        inline_len: usize,
+        init: impl FnOnce(NonNull<u8>) -> u64,
+        g: &'g Guard<'_>,
+    ) -> Result<FindOrInsert<'g>, KeyTooLong> {
+        self.check(g);
+        if key.len() > MAX_KEY_LEN {
+            return Err(KeyTooLong { len: key.len() });
+        }
+        let mut block = self.seek(0, Place::At(key));
+        if let Some(found) = find_in(block, key) {
+            return Ok(FindOrInsert::Found(Record(found)));
+        }
+        // Made before any block is decided: a panic of `init` leaves nothing to clean up.
+        let mut fresh = OwnedRec::new(key, inline_len, false);
+        let cell = init(fresh.record().inline());
+        fresh.set_cell(cell);
+        let mut work = Work::new(self, g);
+        let made = loop {
+            // SAFETY: owned by `fresh`, or shared from the claim on and then protected by the session.
+            let record = unsafe { RecRef::protect(fresh.record().as_ptr()) };
+            match Work::claim(block, key, || record) {
+                Claim::Claimed(record) => {
+                    let _ = fresh.into_raw();
+                    self.tally.add(1, record.bytes());
+                    break FindOrInsert::Inserted(Record(record));
+                }
+                Claim::Found(found) => break FindOrInsert::Found(Record(found)),
+                Claim::Full => {
+                    work.make_room(block);
+                    block = self.seek(0, Place::At(key));
+                }
+            }
+        };
+        work.clean_up();
+        Ok(made)
+    }
+
+    /// Says that the record's cell is sealed, so that it may be dropped.
+    ///
+    /// It stays in its block, skipped by all, until the block is rebuilt; that is done at once when
+    /// much of the block is dead, and a block with little else is merged into its neighbour. Any
+    /// number of calls for one record count as one.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n); one call in about 15 rebuilds a block.
+    ///
+    /// # Panics
+    ///
+    /// When the cell is not sealed, or the guard is of another barrier.
+    pub fn unlink_sealed<'g>(&'g self, r: Record<'g>, g: &'g Guard<'_>) {
+        self.check(g);
+        assert!(r.0.is_sealed(), "only a record with a sealed cell may be dropped");
+        if r.0.count_dead() {
+            self.tally.remove_record();
+            let mut work = Work::new(self, g);
+            work.tend(0, r.key());
+            work.clean_up();
+        }
+    }
+
+    /// The first record that is not sealed.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    #[must_use]
+    pub fn first<'g>(&'g self, g: &'g Guard<'_>) -> Option<Record<'g>> {
+        let mut first = None;
+        self.walk(Bound::Unbounded, g, |record| {
+            first = Some(record);
+            ControlFlow::Break(())
+        });
+        first
+    }
+
+    /// The last record that is not sealed.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    #[must_use]
+    pub fn last<'g>(&'g self, g: &'g Guard<'_>) -> Option<Record<'g>> {
+        let mut last = None;
+        self.walk_back(Bound::Unbounded, g, |record| {
+            last = Some(record);
+            ControlFlow::Break(())
+        });
+        last
+    }
+
+    /// The record that [`Record::as_raw`] gave.
+    ///
+    /// # Safety
+    ///
+    /// The record is of this list, and its cell was not sealed when the session of `g` was entered.
+    #[must_use]
+    pub unsafe fn record_from_raw<'g>(&'g self, raw: NonNull<u8>, g: &'g Guard<'_>) -> Record<'g> {
+        self.check(g);
+        // SAFETY: the caller says that it was not sealed, so still in the list, inside this session.
+        Record(unsafe { RecRef::protect(raw.cast()) })
+    }
+
+    /// Number of records that were not handed to [`List::unlink_sealed`]. O(1); exact when no other
+    /// thread is inside a call.
+    #[must_use]
+    pub fn len_estimate(&self) -> usize {
+        self.tally.records()
+    }
+
+    /// Bytes held by the list: records, dead ones that are still in their blocks included, blocks
+    /// and anchors. O(1); exact when no other thread is inside a call.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.tally.bytes()
+    }
+
+    /// Calls `f` for every record, sealed ones included, in ascending order. Used by the owner to
+    /// free what the cells lead to.
+    pub fn for_each_mut(&mut self, mut f: impl FnMut(Record<'_>)) {
+        let mut page: Vec<RecRef<'_>> = Vec::new();
+        for block in self.chain(0) {
+            page.clear();
+            page.extend(records(block));
+            page.sort_by(|a, b| a.key().cmp(b.key()));
+            page.iter().for_each(|record| f(Record(*record)));
+        }
+    }
+
+    /// The blocks of a level, from the left.
+    pub(super) fn chain<'g>(&'g self, level: usize) -> impl Iterator<Item = BlockRef<'g>> {
+        std::iter::successors(Some(self.leftmost(level)), |block| Self::successor(*block))
+    }
+
+    /// The successor of a block that was on the chain in this session.
+    pub(super) fn successor<'g>(block: BlockRef<'g>) -> Option<BlockRef<'g>> {
+        let mut next = block.next().0?;
+        while let Repl::Block(heir) = next.repl() {
+            if crate::mutant::planted(crate::mutant::Mutant::ScanIgnoresRepl) {
+                break;
+            }
+            next = heir;
+        }
+        Some(next)
+    }
+
+    pub(super) fn check(&self, g: &Guard<'_>) {
+        assert!(std::ptr::eq(g.barrier(), &*self.barrier), "the guard is of another barrier");
+    }
+
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Number of levels that have heads.
+    pub(super) fn height(&self) -> usize {
+        // ORDERING: Acquire; pairs with the Release in `grow`: the heads are there.
+        self.height.load(Ordering::Acquire)
+    }
+
+    /// The anchor of the leftmost block of a level below [`List::height`].
+    pub(super) fn head(&self, level: usize) -> RecRef<'_> {
+        // ORDERING: Acquire; pairs with the Release in `grow`: the head is complete.
+        let head = NonNull::new(self.heads[level].load(Ordering::Acquire));
+        // SAFETY: heads live as long as the list.
+        unsafe { RecRef::protect(head.expect("levels below the height have heads")) }
+    }
+
+    /// Makes sure that a level has a head and an empty leftmost block.
+    pub(super) fn grow(&self, level: usize) {
+        if level < self.height() {
+            return;
+        }
+        let head = OwnedRec::new(&[], 0, true);
+        let (capacity, _) = self.shape.of_level(level);
+        // SAFETY: owned by `head`, then by the list.
+        let anchor = unsafe { RecRef::protect(head.record().as_ptr()) };
+        let plan = Plan { anchor, high: None, next: None, level, capacity };
+        let block = BlockRef::new(plan, &[]);
+        anchor.prepare_child(block);
+        let (bytes, raw) = (anchor.bytes() + block.bytes(), anchor.as_ptr().as_ptr());
+        // ORDERING: Release; pairs with the Acquire in `head`: publishes the head and its block.
+        let null = std::ptr::null_mut();
+        let set = &self.heads[level];
+        if set.compare_exchange(null, raw, Ordering::Release, Ordering::Relaxed).is_ok() {
+            let _ = head.into_raw();
+            self.tally.add(0, bytes);
+        } else {
+            // SAFETY: nobody else has seen it; `head` frees itself.
+            unsafe { block.free() };
+        }
+        // ORDERING: AcqRel; Release pairs with the Acquire in `height`. Acquire: heads of levels
+        // that another thread has added are seen by who sees our height.
+        self.height.fetch_max(level + 1, Ordering::AcqRel);
+    }
+
+    /// Accounts for blocks and anchors that won a decision.
+    pub(super) fn note_built(&self, blocks: &[BlockRef<'_>], anchors: &[RecRef<'_>]) {
+        let blocks: usize = blocks.iter().map(|block| block.bytes()).sum();
+        let anchors: usize = anchors.iter().map(|anchor| anchor.bytes()).sum();
+        self.tally.add(0, blocks + anchors);
+    }
+
+    /// Accounts for what is handed to the barrier.
+    pub(super) fn note_retired(&self, bytes: usize) {
+        self.tally.remove_bytes(bytes);
+    }
+
+    /// Adds what was built in bulk to the accounts.
+    pub(super) fn note_bulk(&self, records: usize, bytes: usize) {
+        self.tally.add(records, bytes);
+    }
+}
+
+// SAFETY: records and blocks are shared between threads through atomics only, and reclaimed by the
+// barrier from any thread; they own nothing but bytes.
+unsafe impl Send for List {}
+// SAFETY: as above.
+unsafe impl Sync for List {}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        if cfg!(whimbrel_loom) && std::thread::panicking() {
+            return;
+        }
+        for level in 0..self.height() {
+            let mut next = Some(self.leftmost(level));
+            let is_top = level + 1 == self.shape.levels;
+            while let Some(block) = next {
+                next = Self::successor(block);
+                if is_top && !block.is_leftmost() {
+                    // SAFETY: exclusive access; on the top level anchors are in no other block.
+                    unsafe { block.anchor().free() };
+                }
+                for record in records(block) {
+                    // SAFETY: exclusive access: what a block on the chain holds belongs to the list.
+                    unsafe { record.free() };
+                }
+                // SAFETY: exclusive access, and the loop has left it.
+                unsafe { block.free() };
+            }
+            // SAFETY: exclusive access, and the level is gone.
+            unsafe { self.head(level).free() };
+        }
+    }
+}
+
+impl std::fmt::Debug for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("List")
+            .field("len_estimate", &self.len_estimate())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,317 @@
+//! Memory of a record: the entry of a block at level 0, and the anchor of a block above.
+//!
+//! One allocation: header (cell first), key, inline part (8-aligned). A [`RecRef`] is a pointer to
+//! one together with the time for which it is protected.
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use super::raw::{BlockRef, Repl};
+use crate::SEALED;
+use crate::mutant::{Mutant, order, planted};
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Alignment of a record and of its inline part.
+const ALIGN: usize = 8;
+
+/// State bit: `unlink_sealed` has counted the record as dead. A statistic, outside of the models.
+const COUNTED_DEAD: u8 = 1;
+
+/// The fixed part of a record.
+#[repr(C)]
+pub(super) struct RecHeader {
+    /// At level 0 owned by the layer above; above level 0 the address of a block, or [`SEALED`].
+    cell: AtomicU64,
+    inline_len: u32,
+    key_len: u16,
+    /// [`COUNTED_DEAD`].
+    state: std::sync::atomic::AtomicU8,
+    /// Whether it is a head: an anchor below all keys.
+    head: bool,
+    #[cfg(whimbrel_loom)]
+    canary: crate::model::Canary,
+}
+
+const _: () = assert!(cfg!(whimbrel_loom) || size_of::<RecHeader>() == 16);
+const _: () = assert!(align_of::<RecHeader>() <= ALIGN);
+
+/// Sizes of a record.
+#[derive(Clone, Copy)]
+struct Shape {
+    key_len: usize,
+    inline_len: usize,
+}
+
+impl Shape {
+    const fn inline_offset(self) -> usize {
+        (size_of::<RecHeader>() + self.key_len).next_multiple_of(ALIGN)
+    }
+
+    fn layout(self) -> Layout {
+        Layout::from_size_align(self.inline_offset() + self.inline_len, ALIGN)
+            .expect("a key and a 32-bit inline part fit in the address space")
+    }
+}
+
+/// What the cell of an anchor leads to, read through decided blocks.
+#[derive(Clone, Copy)]
+pub(super) enum Child<'g> {
+    /// The anchor is dead.
+    Sealed,
+    /// A block that gives its content to its predecessor.
+    Absorbed(BlockRef<'g>),
+    /// A block that was on the chain when this was read.
+    Block(BlockRef<'g>),
+}
+
+/// A record that is protected for `'g`.
+///
+/// Invariant: the pointer covers the whole allocation of a complete record, which is not reclaimed
+/// during `'g`. Whoever makes one vouches for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct RecRef<'g> {
+    ptr: NonNull<RecHeader>,
+    protected: PhantomData<&'g RecHeader>,
+}
+
+impl<'g> RecRef<'g> {
+    /// # Safety
+    ///
+    /// `ptr` leads to a complete record, as [`OwnedRec::new`] made it, that is not reclaimed during
+    /// `'g`.
+    pub(super) unsafe fn protect(ptr: NonNull<RecHeader>) -> Self {
+        Self { ptr, protected: PhantomData }
+    }
+
+    pub(super) fn as_ptr(self) -> NonNull<RecHeader> {
+        self.ptr
+    }
+
+    fn header(self) -> &'g RecHeader {
+        // SAFETY: the invariant of the type; the header is shared and only its atomics change.
+        let header = unsafe { self.ptr.as_ref() };
+        #[cfg(whimbrel_loom)]
+        header.canary.touch();
+        header
+    }
+
+    /// Begins to load the record: its first line, and the second where a record of 48 bytes would
+    /// reach it. A prefetch too many costs a scan as much as one too few.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        let address = self.ptr.as_ptr().expose_provenance() as u64;
+        super::scan::prefetch(address, if address % 64 > 16 { 128 } else { 64 });
+    }
+
+    fn shape(self) -> Shape {
+        let header = self.header();
+        Shape { key_len: usize::from(header.key_len), inline_len: header.inline_len as usize }
+    }
+
+    pub(super) fn is_head(self) -> bool {
+        self.header().head
+    }
+
+    pub(super) fn key(self) -> &'g [u8] {
+        let len = usize::from(self.header().key_len);
+        // SAFETY: the key follows the header.
+        let start = unsafe { self.ptr.cast::<u8>().add(size_of::<RecHeader>()) };
+        // SAFETY: `OwnedRec::new` wrote `key_len` bytes there, which never change.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
+    }
+
+    pub(super) fn inline(self) -> NonNull<u8> {
+        // SAFETY: the inline part lies at this offset of the allocation (one past when empty).
+        unsafe { self.ptr.cast::<u8>().add(self.shape().inline_offset()) }
+    }
+
+    pub(super) fn inline_len(self) -> usize {
+        self.header().inline_len as usize
+    }
+
+    pub(super) fn cell(self) -> &'g AtomicU64 {
+        &self.header().cell
+    }
+
+    /// Size of the allocation.
+    pub(super) fn bytes(self) -> usize {
+        self.shape().layout().size()
+    }
+
+    /// Whether the record is to be passed over.
+    pub(super) fn is_sealed(self) -> bool {
+        // ORDERING: Relaxed; nothing is read because of a seal: at level 0 what its owner did before
+        // is ordered by the owner, and who passes over a dead anchor takes one further left.
+        self.cell().load(Ordering::Relaxed) == SEALED
+    }
+
+    /// Whether the record may be dropped.
+    pub(super) fn is_droppable(self) -> bool {
+        // ORDERING: Acquire; pairs with the Release in `seal_anchor`: who retires the anchor has seen
+        // its block leave the chain, so a later session of the same thread does not come past it.
+        self.cell().load(order(Mutant::RelaxedSealLoad, Ordering::Acquire)) == SEALED
+    }
+
+    /// Notes that the record is dead; true for the one caller that was first.
+    pub(super) fn count_dead(self) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        // ORDERING: Relaxed; a statistic.
+        self.header().state.fetch_or(COUNTED_DEAD, Relaxed) & COUNTED_DEAD == 0
+    }
+
+    /// Where the cell of an anchor leads.
+    pub(super) fn child(self) -> Child<'g> {
+        // ORDERING: Acquire; pairs with the Release in `advance_cell` and with the publication of
+        // the anchor: the block is complete.
+        let raw = self.cell().load(order(Mutant::RelaxedCellLoad, Ordering::Acquire));
+        if raw == SEALED {
+            return Child::Sealed;
+        }
+        // SAFETY: B6: a block is retired after its anchor led past it, so this one is protected by
+        // the session in which the cell was read.
+        let mut block = unsafe { BlockRef::from_word(raw) };
+        loop {
+            match block.repl() {
+                Repl::Block(heir) => block = heir,
+                Repl::Undecided => return Child::Block(block),
+                Repl::Absorb if planted(Mutant::AbsorbFollowedFromAnchor) => {
+                    return Child::Block(block);
+                }
+                Repl::Absorb => return Child::Absorbed(block),
+            }
+        }
+    }
+
+    /// Sets the cell of an anchor that is not shared.
+    pub(super) fn prepare_child(self, block: BlockRef<'_>) {
+        // ORDERING: Relaxed; the decision publishes the anchor together with its block.
+        self.cell().store(block.to_word(), Ordering::Relaxed);
+    }
+
+    /// Moves the cell of an anchor past decided blocks (step 4b).
+    pub(super) fn advance_cell(self) {
+        if planted(Mutant::AnchorNotAdvanced) {
+            return;
+        }
+        loop {
+            // ORDERING: Acquire; as in `child`.
+            let raw = self.cell().load(order(Mutant::RelaxedCellLoad, Ordering::Acquire));
+            if raw == SEALED {
+                return;
+            }
+            // SAFETY: as in `child`.
+            let block = unsafe { BlockRef::from_word(raw) };
+            let Repl::Block(heir) = block.repl() else { return };
+            // ORDERING: Release; pairs with the Acquire in `child`: the heir is complete.
+            let release = order(Mutant::RelaxedAdvance, Ordering::Release);
+            let _ = self.cell().compare_exchange(raw, heir.to_word(), release, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the life of an anchor (step 4c), after its block left the chain (B5).
+    pub(super) fn seal_anchor(self) {
+        // ORDERING: Release; pairs with the Acquire in `is_droppable` and `child`: who sees the seal
+        // finds the chain without the block.
+        self.cell().store(SEALED, order(Mutant::RelaxedSeal, Ordering::Release));
+    }
+
+    /// Frees the record.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can reach it, now or later.
+    pub(super) unsafe fn free(self) {
+        let layout = self.shape().layout();
+        #[cfg(whimbrel_loom)]
+        {
+            self.header().canary.die();
+            super::model::count_free(layout.size());
+            // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
+            unsafe { crate::model::bury(self.ptr.as_ptr().cast(), layout) };
+        }
+        #[cfg(not(whimbrel_loom))]
+        // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
+        unsafe {
+            std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
+        }
+    }
+}
+
+/// For [`crate::Guard::retire`].
+///
+/// # Safety
+///
+/// `ptr` leads to a record that nobody else can reach.
+pub(super) unsafe fn reclaim_record(ptr: *mut u8) {
+    let ptr = NonNull::new(ptr.cast()).expect("records are not at address 0");
+    // SAFETY: the caller vouches for it.
+    let record = unsafe { RecRef::protect(ptr) };
+    // SAFETY: as above.
+    unsafe { record.free() };
+}
+
+/// A record that nobody else can see yet. Freed on drop.
+pub(super) struct OwnedRec(NonNull<RecHeader>);
+
+impl OwnedRec {
+    /// A record with an empty cell and a zeroed inline part.
+    ///
+    /// # Panics
+    ///
+    /// When `inline_len` does not fit in 32 bits.
+    pub(super) fn new(key: &[u8], inline_len: usize, head: bool) -> Self {
+        let key_len = u16::try_from(key.len()).expect("callers check the length of keys");
+        let inline_bytes = u32::try_from(inline_len).expect("an inline part is below 4 GiB");
+        let shape = Shape { key_len: key.len(), inline_len };
+        let layout = shape.layout();
+        // SAFETY: the header makes the size greater than zero.
+        let raw = unsafe { std::alloc::alloc(layout) };
+        let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        let header = RecHeader {
+            cell: AtomicU64::new(crate::EMPTY),
+            inline_len: inline_bytes,
+            key_len,
+            state: std::sync::atomic::AtomicU8::new(0),
+            head,
+            #[cfg(whimbrel_loom)]
+            canary: crate::model::Canary::new(),
+        };
+        #[cfg(whimbrel_loom)]
+        super::model::count_alloc(layout.size());
+        // SAFETY: fresh memory, aligned and large enough for the header.
+        unsafe { ptr.cast::<RecHeader>().write(header) };
+        // SAFETY: the key lies behind the header, inside of the allocation.
+        let to = unsafe { ptr.add(size_of::<RecHeader>()) };
+        // SAFETY: `key` cannot overlap fresh memory.
+        unsafe { to.copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
+        // SAFETY: inside of the allocation, one past its end when the inline part is empty.
+        let inline = unsafe { ptr.add(shape.inline_offset()) };
+        // SAFETY: the inline part is `inline_len` bytes long.
+        unsafe { inline.write_bytes(0, inline_len) };
+        Self(ptr.cast())
+    }
+
+    pub(super) fn record(&self) -> RecRef<'_> {
+        // SAFETY: complete, and owned by `self`.
+        unsafe { RecRef::protect(self.0) }
+    }
+
+    /// Sets the cell of a record that is not shared.
+    pub(super) fn set_cell(&mut self, value: u64) {
+        // ORDERING: Relaxed; the claim of a word publishes the record.
+        self.record().cell().store(value, Ordering::Relaxed);
+    }
+
+    /// Gives up ownership.
+    pub(super) fn into_raw(self) -> NonNull<RecHeader> {
+        std::mem::ManuallyDrop::new(self).0
+    }
+}
+
+impl Drop for OwnedRec {
+    fn drop(&mut self) {
+        // SAFETY: owned: nobody else can reach it.
+        unsafe { self.record().free() };
+    }
+}

@@ -1,0 +1,356 @@
+//! Claims, freezes and decisions (steps 2, 3 and 5).
+
+use super::List;
+use super::hint::{GREATEST, shared_bytes};
+use super::raw::{BlockRef, Plan, Repl};
+use super::record::{OwnedRec, RecRef};
+use super::search::{Heads, Place, find_among, probe, put_in_order, records};
+use super::words::Word;
+use crate::Guard;
+use crate::mutant::{Mutant, Step, planted};
+
+/// One writing operation: what it has to clean up before it returns.
+///
+/// Decisions never clean up themselves: they put a [`Task`] on the list, so helping is a loop and
+/// not a recursion.
+pub(super) struct Work<'g> {
+    pub(super) list: &'g List,
+    pub(super) g: &'g Guard<'g>,
+    pub(super) todo: Vec<Task<'g>>,
+    #[cfg(whimbrel_loom)]
+    stop_after: Option<Step>,
+}
+
+/// What the winner of a decision alone has to do (step 4).
+pub(super) struct Task<'g> {
+    /// The block that was decided.
+    pub(super) block: BlockRef<'g>,
+    /// The successor that gave its content.
+    pub(super) absorbed: Option<BlockRef<'g>>,
+    /// Dead records that the new blocks left out.
+    pub(super) dropped: Vec<RecRef<'g>>,
+    /// Anchors of the new blocks but the first.
+    pub(super) anchors: Vec<RecRef<'g>>,
+}
+
+/// What a claim led to.
+pub(super) enum Claim<'g> {
+    Claimed(RecRef<'g>),
+    /// An unsealed record of the key is there.
+    Found(RecRef<'g>),
+    /// The block takes no more records.
+    Full,
+}
+
+/// New blocks that nobody else can see.
+struct Built<'g> {
+    blocks: Vec<BlockRef<'g>>,
+    task: Task<'g>,
+}
+
+impl<'g> Work<'g> {
+    pub(super) fn new(list: &'g List, g: &'g Guard<'g>) -> Self {
+        Self {
+            list,
+            g,
+            todo: Vec::new(),
+            #[cfg(whimbrel_loom)]
+            stop_after: super::model::take_stop(),
+        }
+    }
+
+    /// Stops for ever after this step where a model asks for it.
+    #[inline]
+    pub(super) fn step(&self, step: Step) {
+        #[cfg(whimbrel_loom)]
+        if self.stop_after == Some(step) {
+            super::model::stop();
+        }
+        let _ = step;
+    }
+
+    /// Claims the first empty word of the block for a record of the key (step 2). `make` is called
+    /// when an empty word is met.
+    pub(super) fn claim(
+        block: BlockRef<'g>,
+        key: &[u8],
+        mut make: impl FnMut() -> RecRef<'g>,
+    ) -> Claim<'g> {
+        let probe = probe(block, key);
+        if let Some(found) = find_among(block, key, probe.hits, !planted(Mutant::SealIgnored)) {
+            return Claim::Found(found);
+        }
+        let mut hint = probe.hint;
+        // Words before the first empty one are final: the one before may be the closed one.
+        let mut at = probe.used;
+        if at > 0 && matches!(block.word(at - 1), Word::Closed) {
+            return Claim::Full;
+        }
+        if planted(Mutant::NotTheFirstEmptyWord) && at + 1 < block.capacity() {
+            at += 1;
+        }
+        while at < block.capacity() {
+            let mut word = block.word(at);
+            if matches!(word, Word::Empty) {
+                let record = make();
+                match block.claim(at, record, hint) {
+                    Ok(()) => return Claim::Claimed(record),
+                    Err(_) if planted(Mutant::FailedClaimNotJudged) => {
+                        at += 1;
+                        continue;
+                    }
+                    Err(found) => word = found,
+                }
+            }
+            match word {
+                Word::Empty | Word::Closed => return Claim::Full,
+                Word::Record(record) => {
+                    let dead = record.is_sealed() && !planted(Mutant::SealIgnored);
+                    if record.key() == key && !dead {
+                        return Claim::Found(record);
+                    }
+                    if block.level() > 0 && record.key() > key {
+                        hint &= !GREATEST;
+                    }
+                }
+            }
+            at += 1;
+        }
+        Claim::Full
+    }
+
+    /// Makes room where a block took no record: decides it, or has it absorbed.
+    pub(super) fn make_room(&mut self, block: BlockRef<'g>) {
+        match block.repl() {
+            Repl::Undecided => self.decide(block),
+            Repl::Absorb => self.absorb(block),
+            Repl::Block(_) => {}
+        }
+    }
+
+    /// Decides what takes the place of a block (step 3). Does nothing when that is decided, or when
+    /// the block is marked ABSORB.
+    pub(super) fn decide(&mut self, block: BlockRef<'g>) {
+        let early = planted(Mutant::LiveSetBeforeFreeze).then(|| self.build(block));
+        block.freeze();
+        self.step(Step::Frozen);
+        if !matches!(block.repl(), Repl::Undecided) && !planted(Mutant::DecisionByStore) {
+            if let Some(built) = early {
+                self.discard(built);
+            }
+            return;
+        }
+        let built = early.unwrap_or_else(|| self.build(block));
+        if block.decide(built.blocks[0]) {
+            self.list.note_built(&built.blocks, &built.task.anchors);
+            self.todo.push(built.task);
+            self.step(Step::Decided);
+        } else if planted(Mutant::HelpersAnnounce) {
+            self.todo.push(Task { dropped: Vec::new(), absorbed: None, ..built.task });
+        } else {
+            self.discard(built);
+        }
+    }
+
+    /// Builds the blocks that may take the place of a frozen block.
+    fn build(&self, block: BlockRef<'g>) -> Built<'g> {
+        let (mut live, mut dropped) = (Vec::new(), Vec::new());
+        collect(block, &mut live, &mut dropped);
+        let mut next = block.next().0;
+        let mut high = block.high();
+        let mut absorbed = None;
+        while let Some(successor) = next {
+            match successor.repl() {
+                Repl::Block(heir) => next = Some(heir),
+                Repl::Undecided => break,
+                Repl::Absorb => {
+                    if !planted(Mutant::AbsorbedContentIgnored) {
+                        collect(successor, &mut live, &mut dropped);
+                    }
+                    absorbed = Some(successor);
+                    high = successor.high();
+                    next = successor.next().0;
+                    break;
+                }
+            }
+        }
+        let task = Task { block, absorbed, dropped, anchors: Vec::new() };
+        self.lay_out(task, &live, high, next)
+    }
+
+    /// Spreads the records evenly over as many blocks as they need.
+    fn lay_out(
+        &self,
+        mut task: Task<'g>,
+        live: &[RecRef<'g>],
+        high: Option<RecRef<'g>>,
+        next: Option<BlockRef<'g>>,
+    ) -> Built<'g> {
+        let level = task.block.level();
+        let (capacity, fill) = self.list.shape().of_level(level);
+        let parts = live.len().div_ceil(fill).max(1);
+        let middle = if parts == 2 { cut_in_two(task.block, live, capacity, fill) } else { 0 };
+        let cut = |part: usize| match part {
+            1 if parts == 2 => middle,
+            _ => live.len() * part / parts,
+        };
+        for part in 1..parts {
+            let key = separator(level, live[cut(part) - 1].key(), live[cut(part)].key());
+            // SAFETY: nobody frees it before `discard`, or before the barrier says so.
+            task.anchors.push(unsafe { RecRef::protect(OwnedRec::new(key, 0, false).into_raw()) });
+        }
+        let mut blocks = Vec::with_capacity(parts);
+        let (mut high, mut next) = (high, next);
+        for part in (0..parts).rev() {
+            let anchor = if part == 0 { task.block.anchor() } else { task.anchors[part - 1] };
+            let plan = Plan { anchor, high, next, level, capacity };
+            let made = BlockRef::new(plan, &live[cut(part)..cut(part + 1)]);
+            if part > 0 {
+                anchor.prepare_child(made);
+            }
+            blocks.push(made);
+            (high, next) = (Some(anchor), Some(made));
+        }
+        blocks.reverse();
+        Built { blocks, task }
+    }
+
+    /// Frees what lost a decision.
+    fn discard(&self, built: Built<'g>) {
+        for block in built.blocks {
+            // SAFETY: nobody else has seen it.
+            unsafe { block.free() };
+        }
+        for anchor in built.task.anchors {
+            // SAFETY: nobody else has seen it.
+            unsafe { anchor.free() };
+        }
+    }
+
+    /// Merges a block into its left neighbour (step 5). Not for leftmost blocks.
+    pub(super) fn merge(&mut self, block: BlockRef<'g>) {
+        debug_assert!(!block.is_leftmost(), "nothing could absorb the leftmost block");
+        if planted(Mutant::AbsorbBeforeFreeze) {
+            block.mark_absorb();
+            self.step(Step::Marked);
+        }
+        block.freeze();
+        block.mark_absorb();
+        if let Repl::Absorb = block.repl() {
+            self.step(Step::Marked);
+            if planted(Mutant::AnchorSealedEarly) {
+                block.anchor().seal_anchor();
+            }
+            self.absorb(block);
+        }
+    }
+
+    /// Has a block that is marked ABSORB absorbed: decides the last predecessor that is not marked
+    /// until the block is off the chain.
+    pub(super) fn absorb(&mut self, block: BlockRef<'g>) {
+        let low = block.anchor().key();
+        loop {
+            let mut keeper = None;
+            let mut at = self.list.start(block.level(), Some(low));
+            while at != block {
+                match at.repl() {
+                    Repl::Block(heir) => {
+                        at = heir;
+                        continue;
+                    }
+                    Repl::Undecided => keeper = Some(at),
+                    Repl::Absorb => {}
+                }
+                if !at.ends_before(Place::At(low)) {
+                    return;
+                }
+                at = at.next().0.expect("a block with an end has a successor");
+            }
+            if let Some(keeper) = keeper {
+                self.decide(keeper);
+            }
+        }
+    }
+
+    /// Inserts an anchor into a level. Gives back an unsealed record of its key that is in the way.
+    pub(super) fn insert_anchor(
+        &mut self,
+        level: usize,
+        anchor: RecRef<'g>,
+    ) -> Result<(), RecRef<'g>> {
+        self.list.grow(level);
+        loop {
+            let block = self.list.seek(level, Place::At(anchor.key()));
+            match Self::claim(block, anchor.key(), || anchor) {
+                Claim::Claimed(_) => return Ok(()),
+                Claim::Found(found) => return Err(found),
+                Claim::Full => self.make_room(block),
+            }
+        }
+    }
+}
+
+/// Where to cut the records of a block in two.
+fn cut_in_two(block: BlockRef<'_>, live: &[RecRef<'_>], capacity: usize, fill: usize) -> usize {
+    let len = live.len();
+    if cfg!(whimbrel_loom) {
+        return len / 2;
+    }
+    if len <= capacity && came_in_order(block) {
+        // What comes next goes to the right as well: the left part stays nearly full.
+        return len - (len / 8).max(1);
+    }
+    // Near the middle, where neighbours share least: blocks then end where the keys' groups end, and
+    // what all keys of a block share says more. Anchors are short as well.
+    let reach = if block.level() == 0 { len / 8 } else { len / 4 };
+    let from = (len / 2 - reach).max(len.saturating_sub(fill)).max(1);
+    let to = (len / 2 + reach).min(fill).min(len - 1);
+    (from..=to)
+        .min_by_key(|at| (shared_bytes(live[at - 1].key(), live[*at].key()), at.abs_diff(len / 2)))
+        .unwrap_or(len / 2)
+}
+
+/// Whether the records of a frozen block came in ascending order, a good part of them since it was
+/// made.
+fn came_in_order(block: BlockRef<'_>) -> bool {
+    if cfg!(whimbrel_loom) || block.sorted() > block.capacity() * 7 / 8 {
+        return false;
+    }
+    let from = block.sorted().saturating_sub(1);
+    let mut previous: Option<&[u8]> = None;
+    records(block).skip(from).all(|record| {
+        let key = record.key();
+        previous.replace(key).is_none_or(|previous| previous < key)
+    })
+}
+
+/// Records of a frozen block: the live ones in ascending order behind those in `live`, the dead ones
+/// to `dropped`.
+fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
+    let mut heads = Heads::with_capacity(block.capacity());
+    records(block).for_each(RecRef::prefetch);
+    let mut sorted = 0;
+    for (at, record) in records(block).enumerate() {
+        if record.is_droppable() || planted(Mutant::UnsealedDropped) {
+            dropped.push(record);
+        } else {
+            sorted += usize::from(at < block.sorted());
+            heads.push((block.head_of(record.key()), record));
+        }
+    }
+    put_in_order(&mut heads, sorted);
+    live.extend(heads.into_iter().map(|(_, record)| record));
+}
+
+/// The low end of a block that begins with `right` and follows `left`.
+///
+/// At level 0 the shortest key that tells them apart: anchors stay small. Above, the key itself: a
+/// block there must have an entry at its low end, or lookups between the low end and the first
+/// entry would always have to begin further left.
+pub(super) fn separator<'k>(level: usize, left: &[u8], right: &'k [u8]) -> &'k [u8] {
+    if level > 0 {
+        return right;
+    }
+    let same = shared_bytes(left, right);
+    &right[..right.len().min(same + 1)]
+}

@@ -1,0 +1,199 @@
+//! Goal: the corners of the block list's interface: panics, long and empty keys, splitting, shrinking.
+//! Method: one scenario a test, on one thread.
+
+use std::ops::{Bound, ControlFlow};
+
+use whimbrel_skiplist::sync::Arc;
+use whimbrel_skiplist::sync::atomic::Ordering;
+use whimbrel_skiplist::{Barrier, BulkError, List, MAX_KEY_LEN, SEALED, SegmentBuilder};
+
+fn new_list() -> List {
+    List::new(Arc::new(Barrier::new()))
+}
+
+/// Numbers in an order that looks random; a permutation of `0..1 << 17` for numbers below that.
+fn mixed(number: u32) -> [u8; 4] {
+    (number.wrapping_mul(0x9E37_79B1) ^ 0x5555_5555).to_be_bytes()
+}
+
+fn insert(list: &List, key: &[u8]) {
+    let g = list.barrier().pin();
+    let _ = list.find_or_insert(key, 8, |_| 8, &g).expect("short");
+}
+
+fn remove(list: &List, key: &[u8]) {
+    let g = list.barrier().pin();
+    let record = list.find(key, &g).expect("it is there");
+    record.cell().store(SEALED, Ordering::Release);
+    list.unlink_sealed(record, &g);
+}
+
+fn keys_of(list: &List) -> Vec<Vec<u8>> {
+    let g = list.barrier().pin();
+    let mut keys = Vec::new();
+    list.walk(Bound::Unbounded, &g, |record| {
+        keys.push(record.key().to_vec());
+        ControlFlow::Continue(())
+    });
+    keys
+}
+
+#[test]
+fn a_panic_in_a_callback_leaves_the_list_usable() {
+    let mut list = new_list();
+    for number in 0..5_000 {
+        if number % 7 == 0 {
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let g = list.barrier().pin();
+                let init = |_| std::panic::resume_unwind(Box::new("planned"));
+                let _ = list.find_or_insert(&mixed(number), 8, init, &g);
+            }));
+            assert!(tried.is_err());
+        }
+        insert(&list, &mixed(number));
+    }
+    let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let g = list.barrier().pin();
+        list.walk(Bound::Unbounded, &g, |_| std::panic::resume_unwind(Box::new("planned")));
+    }));
+    assert!(walked.is_err());
+    list.audit();
+    assert_eq!(list.len_estimate(), 5_000);
+}
+
+#[test]
+fn keys_may_be_empty_and_long() {
+    let mut list = new_list();
+    let long = vec![7; MAX_KEY_LEN];
+    for at in 0..200 {
+        let mut key = long.clone();
+        key[MAX_KEY_LEN - 1] = at;
+        insert(&list, &key);
+        insert(&list, &key[..usize::from(at) * 300]);
+    }
+    let g = list.barrier().pin();
+    assert!(list.find(&[], &g).is_some());
+    assert!(list.find_or_insert(&vec![7; MAX_KEY_LEN + 1], 0, |_| 8, &g).is_err());
+    assert_eq!(list.first(&g).map(|record| record.key().len()), Some(0));
+    drop(g);
+    list.audit();
+    let keys = keys_of(&list);
+    assert_eq!(keys.len(), 400);
+    assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn many_lookups_at_once_answer_as_single_ones() {
+    let list = new_list();
+    for number in 0..20_000 {
+        insert(&list, &mixed(number * 2));
+    }
+    for number in (0..20_000).step_by(3) {
+        remove(&list, &mixed(number * 2));
+    }
+    let keys: Vec<[u8; 4]> = (0..40_000).map(mixed).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 4]>::as_slice).collect();
+    let g = list.barrier().pin();
+    for group in [&keys[..], &keys[..1], &keys[..0], &keys[5..22]] {
+        let mut asked = 0;
+        list.find_many(group, &g, |at, found| {
+            assert_eq!(at, asked);
+            assert_eq!(found, list.find(group[at], &g));
+            asked += 1;
+        });
+        assert_eq!(asked, group.len());
+    }
+}
+
+#[test]
+fn segments_out_of_order_are_refused() {
+    let segment = |keys: &[&str]| {
+        let mut builder = SegmentBuilder::new();
+        for key in keys {
+            builder.push(key.as_bytes(), 0, |_| 8).expect("in order");
+        }
+        builder.finish()
+    };
+    let barrier = Arc::new(Barrier::new());
+    let refused = List::from_segments(barrier, vec![segment(&["b", "d"]), segment(&["c"])]);
+    assert!(matches!(refused, Err(BulkError::OutOfOrder { .. })));
+    let mut builder = SegmentBuilder::new();
+    builder.push(b"b", 0, |_| 8).expect("the first");
+    assert!(matches!(builder.push(b"b", 0, |_| 8), Err(BulkError::OutOfOrder { .. })));
+    assert_eq!(builder.len(), 1);
+}
+
+type Range<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
+#[test]
+fn parts_of_a_split_are_about_equal() {
+    let list = new_list();
+    // A dense and a loose half, as bulk loading and churn leave them.
+    for number in 0..60_000_u32 {
+        insert(&list, &mixed(number));
+    }
+    let all = keys_of(&list);
+    let ranges: [Range<'_>; 3] = [
+        (Bound::Unbounded, Bound::Unbounded),
+        (Bound::Included(&all[10_000]), Bound::Excluded(&all[50_000])),
+        (Bound::Excluded(&all[777]), Bound::Included(&all[4_000])),
+    ];
+    for (lo, hi) in ranges {
+        let inside = |key: &Vec<u8>| {
+            (match lo {
+                Bound::Unbounded => true,
+                Bound::Included(lo) => key.as_slice() >= lo,
+                Bound::Excluded(lo) => key.as_slice() > lo,
+            }) && (match hi {
+                Bound::Unbounded => true,
+                Bound::Included(hi) => key.as_slice() <= hi,
+                Bound::Excluded(hi) => key.as_slice() < hi,
+            })
+        };
+        let range: Vec<_> = all.iter().filter(|key| inside(key)).cloned().collect();
+        for parts in [2, 3, 7, 16, 30] {
+            let g = list.barrier().pin();
+            let cuts = list.split(parts, lo, hi, &g);
+            assert_eq!(cuts.len(), parts - 1);
+            let mut from = 0;
+            let ends = cuts.iter().map(|cut| range.partition_point(|key| key < cut));
+            for end in ends.chain([range.len()]) {
+                let share = (end - from) as f64 * parts as f64 / range.len() as f64;
+                assert!((0.8..1.2).contains(&share), "{parts} parts, one of {share}");
+                from = end;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_shrinks_when_records_leave() {
+    const ENTRIES: u32 = 60_000;
+    // Contiguous keys of nine tenths, then keys at random.
+    for (contiguous, limit) in [(true, 0.2), (false, 0.3)] {
+        let mut list = new_list();
+        for number in 0..ENTRIES {
+            insert(&list, &mixed(number));
+        }
+        let full = list.bytes();
+        let keys = keys_of(&list);
+        for (at, key) in keys.iter().enumerate() {
+            if if contiguous { at < keys.len() * 9 / 10 } else { !at.is_multiple_of(10) } {
+                remove(&list, key);
+            }
+        }
+        list.audit();
+        let left = list.bytes() as f64 / full as f64;
+        assert!(left <= limit, "{left} of the bytes are left, contiguous: {contiguous}");
+        assert_eq!(list.len_estimate(), keys.len() / 10);
+        assert_eq!(keys_of(&list).len(), keys.len() / 10);
+    }
+}
+
+#[test]
+#[should_panic(expected = "the guard is of another barrier")]
+fn a_foreign_guard_is_refused() {
+    let (one, other) = (new_list(), new_list());
+    let g = other.barrier().pin();
+    let _ = one.find(b"knot", &g);
+}
