@@ -1,5 +1,6 @@
 //! Clean-up after a decision (step 4) and announcements (step 6), by the winner alone.
 
+use super::hint::Needle;
 use super::raw::{BlockRef, Repl};
 use super::record::{Child, RecRef};
 use super::work::{Task, Work};
@@ -71,7 +72,7 @@ impl<'g> Work<'g> {
     /// False when it had to help and the search must begin again.
     fn try_unlink(&mut self, level: usize, low: &[u8]) -> bool {
         let mut keeper = None;
-        let mut at = self.list.start(level, Some(low));
+        let mut at = self.list.start(level, Some(Needle::new(low)));
         let pred = loop {
             match at.repl() {
                 Repl::Block(heir) => {
