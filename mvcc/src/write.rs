@@ -1,7 +1,5 @@
 //! Reads and writes of single keys.
 
-use std::ptr::NonNull;
-
 use whimbrel_skiplist::{FindOrInsert, Record};
 
 use crate::Error;
@@ -9,7 +7,7 @@ use crate::access::{Access, Change, Head};
 use crate::mutant::{Mutant, planted};
 use crate::stamp::{By, StampWord};
 use crate::store::{CasOutcome, Inserted, Store, VersionToken};
-use crate::version::{Fresh, INLINE_MAX, VersionRef, bytes_with, check_value, write_inline};
+use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
 
 /// What an operation wants once it knows the newest value.
 enum Step<'v, T> {
@@ -162,22 +160,19 @@ impl<'g> Access<'g> {
         }
         let number_early = planted(Mutant::SettledBeforeInstall).then(|| self.clock.now());
         let stamp = || number_early.map_or_else(StampWord::pending, StampWord::decided);
-        let init = |at: NonNull<u8>| {
-            // SAFETY: the list gives `bytes_with(value.len())` aligned bytes of a record that nobody
-            // else sees.
-            unsafe { write_inline(at, stamp(), value) }
+        let init = |record: Record<'_>| {
+            // SAFETY: the list gives a record with this inline length that nobody else sees.
+            unsafe { write_inline(record, stamp(), value) }
         };
         if planted(Mutant::CaptureEarly) {
             self.captured(key);
         }
-        let inline_len = bytes_with(value.len());
+        let inline_len = inline_len(value.len());
         match self.store.list.find_or_insert(key, inline_len, init, self.guard)? {
             FindOrInsert::Found(record) => Ok(Some(record)),
             FindOrInsert::Inserted(record) => {
-                let word = crate::version::word_of(record.inline().as_ptr());
-                // SAFETY: the inline part holds the record's first version, written by `init`; the
-                // record is protected by the guard.
-                let new = unsafe { VersionRef::from_word(word) }.expect("has an address");
+                // `init` wrote it.
+                let new = VersionRef::Inline(record);
                 let change = Change { record, new, old: None };
                 self.store.count_installed(key, &change);
                 let number = new.stamp().settle(self.clock, By::Owner);
@@ -189,7 +184,7 @@ impl<'g> Access<'g> {
 
     /// The key's record, made without a version where there was none.
     pub(crate) fn find_or_insert_empty(self, key: &[u8]) -> Result<Record<'g>, Error> {
-        let empty = |_| whimbrel_skiplist::EMPTY;
+        let empty = |_: Record<'_>| whimbrel_skiplist::EMPTY;
         Ok(self.store.list.find_or_insert(key, 0, empty, self.guard)?.record())
     }
 

@@ -37,6 +37,7 @@ mod bag;
 mod barrier;
 mod error;
 mod list;
+pub mod memory;
 #[cfg(whimbrel_loom)]
 pub mod model;
 #[cfg_attr(

@@ -98,6 +98,8 @@ mutants! {
     NotTheFirstEmptyWord,
     /// A failed claim goes on without judging the word that it found.
     FailedClaimNotJudged,
+    /// A word that is not seen yet, though its fingerprint is, is passed over.
+    EmptyHitPassed,
     /// An insert does not skip sealed records of its key.
     SealIgnored,
     /// A lookup returns sealed records.

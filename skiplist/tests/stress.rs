@@ -60,9 +60,9 @@ fn check(record: Record<'_>) {
 
 fn insert(list: &List, number: u64, generation: u64, g: &Guard<'_>) -> bool {
     let value = value_of(number, generation);
-    let init = |inline: std::ptr::NonNull<u8>| {
+    let init = |record: Record<'_>| {
         // SAFETY: 16 bytes, aligned to 8, of a record that nobody else can see.
-        unsafe { inline.cast::<[u64; 2]>().write([value, !value]) };
+        unsafe { record.inline().cast::<[u64; 2]>().write([value, !value]) };
         value
     };
     let outcome = list.find_or_insert(&key_of(number), 16, init, g).expect("a short key");

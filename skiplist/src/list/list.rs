@@ -35,11 +35,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Blocks of 576 bytes at level 0 and 1024 bytes above. Models have small ones.
+    /// Blocks of 512 bytes at level 0 and 1024 bytes above. Models have small ones.
     pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
         Self { words: [3, 3], fill: [2, 2], levels: 2 }
     } else {
-        Self { words: [58, 53], fill: [44, 40], levels: MOST_LEVELS }
+        Self { words: [50, 53], fill: [38, 40], levels: MOST_LEVELS }
     };
 
     /// Words and fill of a level.
@@ -159,8 +159,8 @@ impl List {
 
     /// The record of `key`; makes one where there is none that is not sealed.
     ///
-    /// `init` writes the inline part (`inline_len` bytes, zeroed, aligned to 8) of a record that
-    /// nobody else can see yet, and returns the first value of its cell. It may have run although
+    /// `init` gets a record that nobody else can see yet, writes its inline part (`inline_len` bytes,
+    /// zeroed, aligned to 8), and returns the first value of its cell. It may have run although
     /// the answer is [`FindOrInsert::Found`]: then another thread was first, and the fresh record was
     /// freed as plain bytes. When it panics the list is as before.
     ///
@@ -181,7 +181,7 @@ impl List {
         &'g self,
         key: &[u8],
         inline_len: usize,
-        init: impl FnOnce(NonNull<u8>) -> u64,
+        init: impl FnOnce(Record<'_>) -> u64,
         g: &'g Guard<'_>,
     ) -> Result<FindOrInsert<'g>, KeyTooLong> {
         self.check(g);
@@ -196,7 +196,7 @@ impl List {
         };
         // Made before any block is decided: a panic of `init` leaves nothing to clean up.
         let mut fresh = OwnedRec::new(key, inline_len, false);
-        let cell = init(fresh.record().inline());
+        let cell = init(Record(fresh.record()));
         fresh.set_cell(cell);
         let mut work = Work::new(self, g);
         // SAFETY: owned by `fresh`, or shared from the claim on and then protected by the session.

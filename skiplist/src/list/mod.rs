@@ -1,6 +1,6 @@
 //! The list: an ordered map from byte keys to cells, kept in blocks of many keys.
 //!
-//! A *block* holds up to 58 *words* at level 0 (576 bytes) and 53 above (1024 bytes); a word leads to a
+//! A *block* holds up to 50 *words* at level 0 (512 bytes) and 53 above (1024 bytes); a word leads to a
 //! *record*: key, cell, inline part. The blocks of a level form a chain in key order and cut the key
 //! space into ranges. For each block but the leftmost of its level there is an *anchor*: a record
 //! whose key is the low end of the range and whose cell leads to the block. Anchors are the entries of

@@ -14,6 +14,7 @@ use super::record::{RecHeader, RecRef};
 use super::scan::prefetch;
 use super::search::Place;
 use super::words::{CLOSED, EMPTY_WORD, Word, block_bytes};
+use crate::memory;
 use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -126,8 +127,7 @@ impl<'g> BlockRef<'g> {
         assert!(records.len() <= plan.capacity && plan.capacity <= MOST_WORDS);
         let layout = layout(plan.capacity, plan.level);
         // SAFETY: the header makes the size greater than zero.
-        let raw = unsafe { std::alloc::alloc(layout) };
-        let Some(raw) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        let raw = unsafe { memory::allocate(layout) };
         let ptr: NonNull<Header> = raw.cast();
         let small = |n: usize| u8::try_from(n).expect("levels and words are few");
         let (shared, high_head) = Self::ends(plan.anchor, plan.high);
@@ -406,9 +406,9 @@ impl<'g> BlockRef<'g> {
         self.header().dead.store(dead, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Size of the allocation.
+    /// Bytes that the allocation takes.
     pub(super) fn bytes(self) -> usize {
-        layout(self.capacity(), self.level()).size()
+        memory::held(layout(self.capacity(), self.level()))
     }
 
     /// Frees the block, not its records.
@@ -428,7 +428,7 @@ impl<'g> BlockRef<'g> {
         #[cfg(not(whimbrel_loom))]
         // SAFETY: allocated with this layout in `new`; the caller gives it up.
         unsafe {
-            std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
+            memory::free(self.ptr.cast(), layout);
         }
     }
 }

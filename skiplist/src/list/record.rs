@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 
 use super::raw::{BlockRef, Repl};
 use crate::SEALED;
+use crate::memory;
 use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -134,9 +135,9 @@ impl<'g> RecRef<'g> {
         &self.header().cell
     }
 
-    /// Size of the allocation.
+    /// Bytes that the allocation takes.
     pub(super) fn bytes(self) -> usize {
-        self.shape().layout().size()
+        memory::held(self.shape().layout())
     }
 
     /// Whether the record is to be passed over.
@@ -233,7 +234,7 @@ impl<'g> RecRef<'g> {
         #[cfg(not(whimbrel_loom))]
         // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
         unsafe {
-            std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
+            memory::free(self.ptr.cast(), layout);
         }
     }
 }
@@ -266,8 +267,7 @@ impl OwnedRec {
         let shape = Shape { key_len: key.len(), inline_len };
         let layout = shape.layout();
         // SAFETY: the header makes the size greater than zero.
-        let raw = unsafe { std::alloc::alloc(layout) };
-        let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        let ptr = unsafe { memory::allocate(layout) };
         let header = RecHeader {
             cell: AtomicU64::new(crate::EMPTY),
             inline_len: inline_bytes,

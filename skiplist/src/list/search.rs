@@ -301,12 +301,19 @@ pub(super) fn find_among<'g>(
             && entry.record().key() == needle.key
             && !(skip_sealed && entry.record().is_sealed())
     };
-    let mut hits = matches.hits;
+    let (mut hits, mut end) = (matches.hits, block.capacity());
     while hits != 0 {
         let at = hits.trailing_zeros() as usize;
         hits &= hits - 1;
-        if let Some(entry) = block.entry(at).filter(|entry| is_it(*entry)) {
-            return Ok(entry.record());
+        match block.word(at) {
+            Word::Record(entry) if is_it(entry) => return Ok(entry.record()),
+            Word::Record(_) => {}
+            Word::Empty | Word::Closed if planted(Mutant::EmptyHitPassed) => {}
+            // The fingerprint was seen before the word: it is being claimed beside us.
+            Word::Empty | Word::Closed => {
+                end = at;
+                break;
+            }
         }
     }
     // Words whose fingerprint was not known then: the first is most often the first empty one.
@@ -314,13 +321,16 @@ pub(super) fn find_among<'g>(
     while unknown != 0 {
         let at = unknown.trailing_zeros() as usize;
         unknown &= unknown - 1;
+        if at >= end {
+            break;
+        }
         match block.word(at) {
             Word::Record(entry) if is_it(entry) => return Ok(entry.record()),
             Word::Record(_) => {}
             Word::Empty | Word::Closed => return Err(at),
         }
     }
-    Err(block.capacity())
+    Err(end)
 }
 
 /// As [`find_in`] above level 0.
