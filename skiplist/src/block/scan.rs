@@ -26,7 +26,7 @@ impl Matches {
 /// The answer says where to look: records are reached by reading their words again, with Acquire.
 #[inline]
 pub(super) fn matches(words: &[AtomicU64], hint: u16) -> Matches {
-    #[cfg(all(target_arch = "x86_64", not(whimbrel_loom)))]
+    #[cfg(all(target_arch = "x86_64", not(any(whimbrel_loom, whimbrel_tsan))))]
     if words.len() >= 4 && words.len() <= 64 && std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the machine has AVX2, and the slice has 4 to 64 words.
         return unsafe { vector::matches(words, hint) };
@@ -51,7 +51,7 @@ pub(super) fn matches_portable(words: &[AtomicU64], hint: u16) -> Matches {
     found
 }
 
-#[cfg(all(target_arch = "x86_64", not(whimbrel_loom)))]
+#[cfg(all(target_arch = "x86_64", not(any(whimbrel_loom, whimbrel_tsan))))]
 mod vector {
     use std::arch::asm;
     use std::arch::x86_64::{
