@@ -24,6 +24,7 @@ impl Matches {
 /// a hit is one for ever.
 ///
 /// The answer says where to look: records are reached by reading their words again, with Acquire.
+/// ThreadSanitizer cannot see what assembly reads, so its builds take the portable path.
 #[inline]
 pub(super) fn matches(words: &[AtomicU64], hint: u16) -> Matches {
     #[cfg(all(target_arch = "x86_64", not(any(whimbrel_loom, whimbrel_tsan))))]
