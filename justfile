@@ -12,9 +12,13 @@ test:
 loom *ARGS:
     ./ci/loom.sh {{ARGS}}
 
-# AddressSanitizer and LeakSanitizer over the stress tests
-san:
-    ./ci/san.sh
+# AddressSanitizer and LeakSanitizer over the stress tests; --all adds ThreadSanitizer
+san *ARGS:
+    ./ci/san.sh {{ARGS}}
+
+# ThreadSanitizer over the stress tests, with a standard library built for it
+tsan *ARGS:
+    ./ci/tsan.sh {{ARGS}}
 
 # Criterion benches, one file per crate; arguments go to criterion
 bench *ARGS:

@@ -2,6 +2,12 @@
 //!
 //! The layers above use these names too, so that a model explores them together with the list.
 //! Modelled builds are chosen by `--cfg whimbrel_loom`.
+//!
+//! ThreadSanitizer (`ci/tsan.sh`, `--cfg whimbrel_tsan`) does not model fences: they are executed and
+//! order nothing for it. That suits these crates. Their fences decide which values a thread may read;
+//! whatever is published to be read without atomics is published by the ordering of the atomic
+//! itself, so nothing is reported falsely. A face that made each fence a read-modify-write of one
+//! static would order all operations with one another and hide races (docs/verification.md).
 
 #[cfg(not(whimbrel_loom))]
 pub use std::sync::{Arc, Mutex, MutexGuard};

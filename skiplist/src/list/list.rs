@@ -340,13 +340,13 @@ impl List {
 
     /// Number of levels that have heads.
     pub(super) fn height(&self) -> usize {
-        // ORDERING: Acquire; pairs with the Release in `grow`: the heads are there.
+        // ORDERING: Acquire; pairs with the Release in `grow`: the heads are there. Row K8.
         self.height.load(Ordering::Acquire)
     }
 
     /// The anchor of the leftmost block of a level below [`List::height`].
     pub(super) fn head(&self, level: usize) -> RecRef<'_> {
-        // ORDERING: Acquire; pairs with the Release in `grow`: the head is complete.
+        // ORDERING: Acquire; pairs with the Release in `grow`: the head is complete. Row K7.
         let head = NonNull::new(self.heads[level].load(Ordering::Acquire));
         // SAFETY: heads live as long as the list.
         unsafe { RecRef::protect(head.expect("levels below the height have heads")) }
@@ -365,7 +365,7 @@ impl List {
         let block = BlockRef::new(plan, &[]);
         anchor.prepare_child(block);
         let (bytes, raw) = (anchor.bytes() + block.bytes(), anchor.as_ptr().as_ptr());
-        // ORDERING: Release; pairs with the Acquire in `head`: publishes the head and its block.
+        // ORDERING: Release; pairs with the Acquire in `head`: publishes head and block. Row K7.
         let null = std::ptr::null_mut();
         let set = &self.heads[level];
         if set.compare_exchange(null, raw, Ordering::Release, Ordering::Relaxed).is_ok() {
@@ -376,7 +376,7 @@ impl List {
             unsafe { block.free() };
         }
         // ORDERING: AcqRel; Release pairs with the Acquire in `height`. Acquire: heads of levels
-        // that another thread has added are seen by who sees our height.
+        // that another thread has added are seen by who sees our height. Row K8.
         self.height.fetch_max(level + 1, Ordering::AcqRel);
     }
 
