@@ -14,7 +14,7 @@ macro_rules! mutants {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         impl Mutant {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
@@ -144,7 +144,7 @@ mutants! {
     ScanIgnoresRepl,
 }
 
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 impl Mutant {
     /// The defect of this name.
     #[must_use]
@@ -154,24 +154,24 @@ impl Mutant {
 }
 
 /// Whether this defect was planted.
-#[cfg(not(whimbrel_loom))]
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {
     false
 }
 
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(not(whimbrel_loom))]
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
 #[inline(always)]
 pub(crate) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
     ordering
 }
 
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) use crate::model::planted;
 
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) fn order(mutant: Mutant, ordering: Ordering) -> Ordering {
     if planted(mutant) { Ordering::Relaxed } else { ordering }
 }

@@ -17,7 +17,7 @@ pub(super) struct Work<'g> {
     pub(super) list: &'g List,
     pub(super) g: &'g Guard<'g>,
     pub(super) todo: Vec<Task<'g>>,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     stop_after: Option<Step>,
 }
 
@@ -54,7 +54,7 @@ impl<'g> Work<'g> {
             list,
             g,
             todo: Vec::new(),
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             stop_after: super::model::take_stop(),
         }
     }
@@ -62,7 +62,7 @@ impl<'g> Work<'g> {
     /// Stops for ever after this step where a model asks for it.
     #[inline]
     pub(super) fn step(&self, step: Step) {
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         if self.stop_after == Some(step) {
             super::model::stop();
         }
