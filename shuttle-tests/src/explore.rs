@@ -38,7 +38,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Settings of shuttle for tests of the list.
-pub(crate) fn config() -> Config {
+#[must_use]
+pub fn config() -> Config {
     let mut config = Config::new();
     config.stack_size = 1 << 17;
     config.max_steps = MaxSteps::FailAfter(MOST_STEPS);
@@ -58,7 +59,12 @@ pub(crate) fn config() -> Config {
 /// # Panics
 ///
 /// When a schedule fails; shuttle prints it.
-pub fn explore(name: &str, scheduling: Scheduling, seed: u64, test: impl Fn() + Send + Sync + 'static) {
+pub fn explore(
+    name: &str,
+    scheduling: Scheduling,
+    seed: u64,
+    test: impl Fn() + Send + Sync + 'static,
+) {
     let schedules = usize::try_from(number("SCHEDULES").unwrap_or(300)).expect("64 bits");
     let mut config = config();
     config.max_time = number("SCHEDULE_SECONDS").map(Duration::from_secs);
@@ -68,7 +74,8 @@ pub fn explore(name: &str, scheduling: Scheduling, seed: u64, test: impl Fn() + 
         Scheduling::Pct(depth) => Box::new(PctScheduler::new_from_seed(seed, depth, schedules)),
     };
     let mutant = mutant();
-    let report = Report { name: name.to_owned(), seed, schedules: Arc::default(), begin: Instant::now() };
+    let report =
+        Report { name: name.to_owned(), seed, schedules: Arc::default(), begin: Instant::now() };
     let count = Arc::clone(&report.schedules);
     Runner::new(scheduler, config).run(move || {
         count.fetch_add(1, Ordering::Relaxed);

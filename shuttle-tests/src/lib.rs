@@ -7,9 +7,13 @@
 #[cfg(whimbrel_shuttle)]
 mod explore;
 #[cfg(whimbrel_shuttle)]
+mod stop;
+#[cfg(whimbrel_shuttle)]
 mod workload;
 
 #[cfg(whimbrel_shuttle)]
-pub use explore::{Scheduling, explore, mutant};
+pub use explore::{Scheduling, config, explore, mutant};
+#[cfg(whimbrel_shuttle)]
+pub use stop::{Mode, Stop, StopScheduler};
 #[cfg(whimbrel_shuttle)]
 pub use workload::run;

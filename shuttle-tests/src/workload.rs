@@ -176,7 +176,8 @@ impl Thread<'_> {
         let whole = edge[0] == NUMBERS;
         let from = if whole { Bound::Unbounded } else { Bound::Included(&edge[..]) };
         let seen = walk(self.list, from, back, g);
-        let inside = |key: &Key| whole || if back { key[..] <= edge[..] } else { key[..] >= edge[..] };
+        let inside =
+            |key: &Key| whole || if back { key[..] <= edge[..] } else { key[..] >= edge[..] };
         for (key, cell) in self.present.iter().filter(|(key, _)| inside(key)) {
             assert_eq!(seen.get(key), Some(cell), "a walk missed {key:?}");
         }

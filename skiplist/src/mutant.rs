@@ -142,6 +142,8 @@ mutants! {
     HelpersAnnounce,
     /// A scan goes on from a block without following what replaced its successor.
     ScanIgnoresRepl,
+    /// Who meets a block that another thread has frozen waits for its decision.
+    DecisionAwaited,
 }
 
 #[cfg(any(whimbrel_loom, whimbrel_shuttle))]

@@ -132,6 +132,12 @@ impl<'g> Work<'g> {
     /// the block is marked ABSORB.
     pub(super) fn decide(&mut self, block: BlockRef<'g>) {
         let early = planted(Mutant::LiveSetBeforeFreeze).then(|| self.build(block));
+        while planted(Mutant::DecisionAwaited) && block.next().1 {
+            if !matches!(block.repl(), Repl::Undecided) {
+                return;
+            }
+            crate::sync::thread::yield_now();
+        }
         block.freeze();
         self.step(Step::Frozen);
         if !matches!(block.repl(), Repl::Undecided) && !planted(Mutant::DecisionByStore) {
