@@ -15,6 +15,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The names in `mutants! { .. }`.
+list_mutants() {
+    sed -n '/^mutants! {/,/^}/s/^    \([A-Z][A-Za-z]*\),$/\1/p' skiplist/src/mutant.rs
+}
+
 mutants=no
 if [ "${1:-}" = "--mutants" ]; then mutants=yes; shift; fi
 if [ "$mutants" = yes ]; then SCHEDULES="${1:-2000}"; else SCHEDULES="${1:-50000}"; fi
@@ -67,7 +72,7 @@ RUN
 fi
 
 # Defects of orderings: shuttle runs threads one at a time and cannot see them.
-orderings="$(sed -n 's/^    \([A-Z][A-Za-z]*\),$/\1/p' skiplist/src/mutant.rs | grep -E '^Relaxed|Relaxed$|NoFence$')"
+orderings="$(list_mutants | grep -E '^Relaxed|Relaxed$|NoFence$')"
 # Defects in the steps that these tests have not found; docs/verification.md says why.
 missed=""
 export STOP_SEEDS=1
@@ -87,7 +92,7 @@ while read -r file binary test; do
         if [ "$file" = stops ]; then
             count="$(grep -c 'stopped at [0-9]* points' "$log") operations passed before"
         fi
-        reason="$(grep -vE '^(thread|note|stack|Task|test|failing|To replay|"|$| )' "$log" | grep -vE 'schedules=|^running|^failures|^error|stopped at' | head -1 | cut -c1-60)"
+        reason="$(grep -A1 "panicked at" "$log" | sed -n 2p | cut -c1-60)"
         [ "$status" -eq 124 ] && reason="does not end"
         [ "$status" -gt 128 ] && reason="signal $((status - 128))"
         printf '%-26s %-8s %-24s %s\n' "$mutant" "$test" "${count:-?}" "$reason" | tee "$work/found.$mutant"
@@ -97,7 +102,7 @@ done <"$work/tests"
 printf '%-26s %s\n' "$mutant" "not found"
 RUN
 chmod +x "$work/plant"
-names="${MUTANTS:-$(sed -n 's/^    \([A-Z][A-Za-z]*\),$/\1/p' skiplist/src/mutant.rs)}"
+names="${MUTANTS:-$(list_mutants)}"
 for mutant in $names; do
     grep -qx "$mutant" <<<"$orderings" || echo "$mutant"
 done >"$work/mutants"

@@ -269,6 +269,8 @@ fn settle(stays: BTreeMap<Key, u64>, logs: Vec<Log>) -> BTreeMap<Key, Option<u64
 /// The content, both ways; the structure; that all memory comes back.
 fn check_end(mut list: List, expected: &BTreeMap<Key, Option<u64>>) {
     let barrier = Arc::clone(list.barrier());
+    let stats = barrier.stats();
+    assert_eq!(stats.terminated, stats.current, "nobody is inside: closed sessions are over");
     let g = barrier.pin();
     let seen = walk(&list, Bound::Unbounded, false, &g);
     assert_eq!(seen, walk(&list, Bound::Unbounded, true, &g), "both ways");

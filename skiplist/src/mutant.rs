@@ -1,7 +1,8 @@
 //! Defects that models plant at run time, to show that they would find them, and the steps after
 //! which they stop a thread for ever.
 //!
-//! In ordinary builds [`planted`] is a constant `false` and nothing of this is left.
+//! In ordinary builds [`planted`] is a constant `false` and nothing of this is left. Builds with
+//! delays take the name of the defect from `WHIMBREL_MUTANT`.
 
 use crate::sync::atomic::Ordering;
 
@@ -14,7 +15,7 @@ macro_rules! mutants {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
         impl Mutant {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
@@ -146,7 +147,7 @@ mutants! {
     DecisionAwaited,
 }
 
-#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
 impl Mutant {
     /// The defect of this name.
     #[must_use]
@@ -156,14 +157,14 @@ impl Mutant {
 }
 
 /// Whether this defect was planted.
-#[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay)))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {
     false
 }
 
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay)))]
 #[inline(always)]
 pub(crate) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
     ordering
@@ -172,8 +173,19 @@ pub(crate) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
 #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) use crate::model::planted;
 
+/// Whether this defect was planted.
+#[cfg(all(whimbrel_delay, not(any(whimbrel_loom, whimbrel_shuttle))))]
+pub(crate) fn planted(mutant: Mutant) -> bool {
+    static PLANTED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
+    let planted = PLANTED.get_or_init(|| {
+        let name = std::env::var("WHIMBREL_MUTANT").ok()?;
+        Some(Mutant::by_name(&name).unwrap_or_else(|| panic!("there is no mutant called {name}")))
+    });
+    *planted == Some(mutant)
+}
+
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
 pub(crate) fn order(mutant: Mutant, ordering: Ordering) -> Ordering {
     if planted(mutant) { Ordering::Relaxed } else { ordering }
 }
