@@ -4,6 +4,8 @@
 //! shipped types which one goes on. It knows no weak memory: what it finds are mistakes in the steps,
 //! with more threads and longer runs than loom can explore. `ci/shuttle.sh` runs it.
 
+#![forbid(unsafe_code)]
+
 #[cfg(whimbrel_shuttle)]
 mod explore;
 #[cfg(whimbrel_shuttle)]

@@ -170,7 +170,7 @@ impl World {
         let last = self.key(owner, number).begun.load(Ordering::Relaxed);
         let possible = match seen {
             Some(state) => state % 2 == 1 && first <= state && state <= last,
-            None => first % 2 == 0 || last > first,
+            None => first.is_multiple_of(2) || last > first,
         };
         assert!(possible, "key {number} of {owner}: saw {seen:?}, was {first} to {last}");
     }
