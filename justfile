@@ -12,6 +12,14 @@ test:
 loom *ARGS:
     ./ci/loom.sh {{ARGS}}
 
+# Eight threads under chosen schedules, and a thread stopped at every step
+shuttle *ARGS:
+    ./ci/shuttle.sh {{ARGS}}
+
+# Stress tests of the list with random delays
+stress *ARGS:
+    ./ci/stress.sh {{ARGS}}
+
 # AddressSanitizer and LeakSanitizer over the stress tests; --all adds ThreadSanitizer
 san *ARGS:
     ./ci/san.sh {{ARGS}}

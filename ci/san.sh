@@ -26,7 +26,7 @@ packages=("$@")
 
 ordinary="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TARGET_DIR="${SAN_TARGET_DIR:-$ordinary-san}"
-export RUSTFLAGS="-Zsanitizer=address -C debug-assertions=on"
+export RUSTFLAGS="-Zsanitizer=address --cfg whimbrel_system_memory -C debug-assertions=on"
 export ASAN_OPTIONS="detect_stack_use_after_return=1:detect_leaks=1:halt_on_error=1"
 export STRESS_SECONDS="${STRESS_SECONDS:-5}"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests of a change: unit, integration, property and doc tests, examples, and the
-# fast set of loom models. Installs what it needs where it may, names it where it may not.
+# All tests of a change: unit, integration, property and doc tests, examples, the fast set of loom
+# models, and a short set of schedules. Installs what it needs where it may, names it where it may not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,3 +32,6 @@ done
 
 echo "== loom models, fast set"
 ./ci/loom.sh
+
+echo "== shuttle, short set"
+SCHEDULE_SECONDS=20 STOP_SEEDS=2 ./ci/shuttle.sh 2000

@@ -86,7 +86,7 @@ pub struct Barrier {
     /// Counts and bags, shared out over the threads.
     stripes: Box<[CachePadded<Stripe>]>,
     /// Modelled builds: stripes are handed out in turn.
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     turn: Counter,
 }
 
@@ -160,7 +160,7 @@ impl Barrier {
     #[must_use]
     pub fn new() -> Self {
         const MOST: usize = 256;
-        let stripes = if cfg!(whimbrel_loom) {
+        let stripes = if cfg!(any(whimbrel_loom, whimbrel_shuttle)) {
             2
         } else {
             std::thread::available_parallelism().map_or(8, std::num::NonZero::get)
@@ -181,7 +181,7 @@ impl Barrier {
             current: CachePadded::new(AtomicU64::new(0)),
             terminated: CachePadded::new(AtomicU64::new(0)),
             stripes: (0..stripes).map(|_| CachePadded::new(Stripe::new())).collect(),
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             turn: Counter::new(),
         }
     }
@@ -366,7 +366,7 @@ impl Barrier {
         }
     }
 
-    #[cfg(not(whimbrel_loom))]
+    #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
     fn my_stripe(&self) -> usize {
         use std::sync::atomic::AtomicUsize;
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -378,7 +378,7 @@ impl Barrier {
         INDEX.try_with(|index| *index).unwrap_or(0) & (self.stripes.len() - 1)
     }
 
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     #[expect(clippy::cast_possible_truncation, reason = "a counter of a small model")]
     fn my_stripe(&self) -> usize {
         self.turn.add(1) as usize & (self.stripes.len() - 1)
@@ -393,7 +393,7 @@ impl Default for Barrier {
 
 impl Drop for Barrier {
     fn drop(&mut self) {
-        if cfg!(whimbrel_loom) && std::thread::panicking() {
+        if cfg!(any(whimbrel_loom, whimbrel_shuttle)) && std::thread::panicking() {
             return;
         }
         for stripe in &self.stripes {

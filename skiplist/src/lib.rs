@@ -38,10 +38,10 @@ mod barrier;
 mod error;
 mod list;
 pub mod memory;
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub mod model;
 #[cfg_attr(
-    not(whimbrel_loom),
+    not(any(whimbrel_loom, whimbrel_shuttle)),
     expect(unreachable_pub, reason = "only modelled builds show these types, in `model`")
 )]
 mod mutant;

@@ -176,7 +176,7 @@ impl<'g> Work<'g> {
     }
 
     fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         if super::model::retire(ptr, reclaim) {
             return;
         }

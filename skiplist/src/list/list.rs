@@ -406,7 +406,7 @@ unsafe impl Sync for List {}
 
 impl Drop for List {
     fn drop(&mut self) {
-        if cfg!(whimbrel_loom) && std::thread::panicking() {
+        if cfg!(any(whimbrel_loom, whimbrel_shuttle)) && std::thread::panicking() {
             return;
         }
         for level in 0..self.height() {

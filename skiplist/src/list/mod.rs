@@ -71,7 +71,7 @@ mod handle;
 mod hint;
 #[expect(clippy::module_inception, reason = "the type that the module is about")]
 mod list;
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) mod model;
 mod raw;
 mod record;

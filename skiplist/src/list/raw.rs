@@ -53,11 +53,11 @@ pub(super) struct Header {
     dead: std::sync::atomic::AtomicU8,
     /// Bits that both ends of the range share, so all keys of the range do. Fixed.
     shared: u32,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     canary: crate::model::Canary,
 }
 
-const _: () = assert!(cfg!(whimbrel_loom) || size_of::<Header>() == 48);
+const _: () = assert!(cfg!(any(whimbrel_loom, whimbrel_shuttle)) || size_of::<Header>() == 48);
 const _: () = assert!(align_of::<Header>() <= ALIGN);
 const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<AtomicU64>()));
 
@@ -142,10 +142,10 @@ impl<'g> BlockRef<'g> {
             level: small(plan.level),
             dead: std::sync::atomic::AtomicU8::new(0),
             shared,
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             canary: crate::model::Canary::new(),
         };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         super::model::count_alloc(layout.size());
         // SAFETY: fresh memory, aligned and large enough for the header.
         unsafe { ptr.write(header) };
@@ -168,7 +168,7 @@ impl<'g> BlockRef<'g> {
     fn header(self) -> &'g Header {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         header.canary.touch();
         header
     }
@@ -418,14 +418,14 @@ impl<'g> BlockRef<'g> {
     /// Nobody else can reach it, now or later.
     pub(super) unsafe fn free(self) {
         let layout = layout(self.capacity(), self.level());
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         {
             self.header().canary.die();
             super::model::count_free(layout.size());
             // SAFETY: allocated with this layout in `new`; the caller gives it up.
             unsafe { crate::model::bury(self.ptr.as_ptr().cast(), layout) };
         }
-        #[cfg(not(whimbrel_loom))]
+        #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
         // SAFETY: allocated with this layout in `new`; the caller gives it up.
         unsafe {
             memory::free(self.ptr.cast(), layout);

@@ -30,11 +30,11 @@ pub(super) struct RecHeader {
     state: std::sync::atomic::AtomicU8,
     /// Whether it is a head: an anchor below all keys.
     head: bool,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     canary: crate::model::Canary,
 }
 
-const _: () = assert!(cfg!(whimbrel_loom) || size_of::<RecHeader>() == 16);
+const _: () = assert!(cfg!(any(whimbrel_loom, whimbrel_shuttle)) || size_of::<RecHeader>() == 16);
 const _: () = assert!(align_of::<RecHeader>() <= ALIGN);
 
 /// Sizes of a record.
@@ -92,7 +92,7 @@ impl<'g> RecRef<'g> {
     fn header(self) -> &'g RecHeader {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         header.canary.touch();
         header
     }
@@ -224,14 +224,14 @@ impl<'g> RecRef<'g> {
     /// Nobody else can reach it, now or later.
     pub(super) unsafe fn free(self) {
         let layout = self.shape().layout();
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         {
             self.header().canary.die();
             super::model::count_free(layout.size());
             // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
             unsafe { crate::model::bury(self.ptr.as_ptr().cast(), layout) };
         }
-        #[cfg(not(whimbrel_loom))]
+        #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
         // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
         unsafe {
             memory::free(self.ptr.cast(), layout);
@@ -274,10 +274,10 @@ impl OwnedRec {
             key_len,
             state: std::sync::atomic::AtomicU8::new(0),
             head,
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             canary: crate::model::Canary::new(),
         };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         super::model::count_alloc(layout.size());
         // SAFETY: fresh memory, aligned and large enough for the header.
         unsafe { ptr.cast::<RecHeader>().write(header) };

@@ -22,7 +22,7 @@ pub(super) struct Work<'g> {
     pub(super) list: &'g List,
     pub(super) g: &'g Guard<'g>,
     pub(super) todo: Vec<Task<'g>>,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     stop_after: Option<Step>,
 }
 
@@ -59,7 +59,7 @@ impl<'g> Work<'g> {
             list,
             g,
             todo: Vec::new(),
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             stop_after: super::model::take_stop(),
         }
     }
@@ -67,7 +67,7 @@ impl<'g> Work<'g> {
     /// Stops for ever after this step where a model asks for it.
     #[inline]
     pub(super) fn step(&self, step: Step) {
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         if self.stop_after == Some(step) {
             super::model::stop();
         }
@@ -142,6 +142,12 @@ impl<'g> Work<'g> {
     /// the block is marked ABSORB.
     pub(super) fn decide(&mut self, block: BlockRef<'g>) {
         let early = planted(Mutant::LiveSetBeforeFreeze).then(|| self.build(block));
+        while planted(Mutant::DecisionAwaited) && block.next().1 {
+            if !matches!(block.repl(), Repl::Undecided) {
+                return;
+            }
+            crate::sync::thread::yield_now();
+        }
         block.freeze();
         self.step(Step::Frozen);
         if !matches!(block.repl(), Repl::Undecided) && !planted(Mutant::DecisionByStore) {
