@@ -51,6 +51,9 @@ pub struct Args {
     /// Measures what the bars need, at 10 million entries, and says which are met.
     #[arg(long, conflicts_with_all = ["keys", "only", "workload", "threads"])]
     pub bars: bool,
+    /// Lets this peer read one wrong value, which the run must find.
+    #[arg(long, value_name = "PEER", hide = true)]
+    pub plant: Option<String>,
     /// Names the peers, the workloads and the bars, and ends.
     #[arg(long)]
     pub list: bool,
@@ -84,13 +87,16 @@ pub(crate) struct ChildArgs {
     paths: Option<PathBuf>,
     #[arg(long)]
     scratch: PathBuf,
+    #[arg(long)]
+    plant: bool,
 }
 
 impl ChildArgs {
     pub(crate) fn task(self) -> anyhow::Result<Task> {
-        let Self { peer, set, workloads, keys, entries, threads, seed, paths, scratch } = self;
+        let Self { peer, set, workloads, keys, entries, threads, seed, paths, scratch, plant } =
+            self;
         let peer = find(&peer).context("no such peer")?.name;
-        Ok(Task { peer, set, workloads, keys, entries, threads, seed, paths, scratch })
+        Ok(Task { peer, set, workloads, keys, entries, threads, seed, paths, scratch, plant })
     }
 }
 
@@ -114,6 +120,9 @@ pub fn child_arguments(task: &Task) -> Vec<std::ffi::OsString> {
     add("scratch", task.scratch.clone().into());
     if let Some(paths) = &task.paths {
         add("paths", paths.clone().into());
+    }
+    if task.plant {
+        arguments.push("--plant".into());
     }
     arguments
 }

@@ -37,6 +37,8 @@ pub struct Task {
     pub paths: Option<PathBuf>,
     /// An empty folder in memory.
     pub scratch: PathBuf,
+    /// Makes a mistake in `get`, for the test of the comparison of checksums.
+    pub plant: bool,
 }
 
 /// What one child found about one workload.
@@ -363,7 +365,10 @@ impl Bench<'_> {
         if !self.wants(workload) {
             return Ok(());
         }
-        let (time, sum) = measured;
+        let (time, mut sum) = measured;
+        if self.task.plant && workload == Workload::Get {
+            sum.join(Sum::of(1));
+        }
         if ops == 0 {
             bail!("{} had nothing to do", workload.name());
         }

@@ -136,6 +136,10 @@ impl Keys {
     }
 
     /// The same keys in ascending order.
+    ///
+    /// # Panics
+    ///
+    /// When there are more than 32 bits can count.
     #[must_use]
     pub fn sorted(&self) -> Self {
         let mut keys = self.clone();

@@ -125,6 +125,7 @@ impl<'a> Parent<'a> {
             seed: self.args.seed,
             paths: self.paths.clone(),
             scratch: scratch.path().to_owned(),
+            plant: self.args.plant.as_deref() == Some(item.peer),
         };
         let start = Instant::now();
         match self.child(&task) {

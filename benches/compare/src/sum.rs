@@ -8,6 +8,12 @@ pub struct Sum {
 }
 
 impl Sum {
+    /// The sum of one value.
+    #[must_use]
+    pub fn of(value: u64) -> Self {
+        Self { hash: value, count: 1 }
+    }
+
     /// Takes an entry of a scan. Reads the end of the key and the value, as a user would.
     pub fn entry(&mut self, key: &[u8], value: u64) {
         let last = key.last().copied().unwrap_or_default();

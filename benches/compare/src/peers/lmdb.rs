@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use anyhow::Context;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, WithoutTls};
 
 use crate::keys::{Keys, MOST_KEY_BYTES};
 use crate::peer::{Begin, Peer, Worker, from_bytes, to_bytes};
@@ -29,9 +29,10 @@ pub(super) fn make(begin: Begin<'_>) -> anyhow::Result<Box<dyn Peer>> {
     let env = unsafe { options.open(begin.scratch) }.context("lmdb")?;
     // The child that uses it ends soon after.
     let env: &'static Env<WithoutTls> = Box::leak(Box::new(env));
-    let mut txn = env.write_txn()?;
-    let table = env.create_database(&mut txn, None)?;
-    txn.commit()?;
+    let made = env.create_databases_and_commit(env.write_txn()?, |opener, txn| {
+        opener.create_database(txn, None).map(CommitOrAbort::<_, ()>::Commit)
+    })?;
+    let table = made.commit().context("lmdb did not commit")?;
     Ok(Box::new(Lmdb { env, table }))
 }
 
