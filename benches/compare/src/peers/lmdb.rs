@@ -21,7 +21,8 @@ struct Lmdb {
 pub(super) fn make(begin: Begin<'_>) -> anyhow::Result<Box<dyn Peer>> {
     let widest = begin.keys.width().unwrap_or(MOST_KEY_BYTES);
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size((1 << 30) + begin.entries * 8 * (widest + 64)).max_readers(64);
+    let bytes = (1 << 30) + begin.entries * 8 * (widest + 64);
+    options.map_size(bytes.next_multiple_of(1 << 20)).max_readers(64);
     // SAFETY: losing what was not synced is wanted here; the file is ours alone, and what is mapped
     // for writing is never written but by LMDB.
     unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC | EnvFlags::WRITE_MAP) };
