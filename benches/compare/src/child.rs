@@ -11,9 +11,9 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Input, KeyKind};
-use crate::memory;
 use crate::peer::{Begin, Peer, Worker};
 use crate::sum::Sum;
+use crate::system::{self, cpu_time};
 use crate::workload::{Set, Workload};
 
 /// What one child does.
@@ -48,6 +48,8 @@ pub struct Sample {
     pub workload: Workload,
     /// Wall time over the operations of all threads together.
     pub ns_per_op: f64,
+    /// Time that processors worked for the child, over the same.
+    pub cpu_ns_per_op: f64,
     /// What the process had gained since before the build when the workload ended, by entries built.
     pub bytes_per_entry: f64,
     /// What the process still held at the end, in per cent of the most that it had gained.
@@ -76,9 +78,9 @@ pub fn run(task: &Task) -> anyhow::Result<Vec<Sample>> {
     let samples = Vec::with_capacity(Workload::COUNT);
     // Not dropped: the process ends soon, and taking a large peer apart takes as long as building it.
     let mut bench = ManuallyDrop::new(Bench { task, input, peer: make(begin)?, base: 0, samples });
-    memory::give_back();
-    memory::reset_peak()?;
-    bench.base = memory::resident()?;
+    system::give_back();
+    system::reset_peak()?;
+    bench.base = system::resident()?;
     match task.set {
         Set::Fresh => bench.fresh()?,
         Set::Ascending => bench.ascending()?,
@@ -91,8 +93,32 @@ pub fn run(task: &Task) -> anyhow::Result<Vec<Sample>> {
     Ok(std::mem::take(&mut bench.samples))
 }
 
-/// Wall time, and what was read.
-type Measured = (Duration, Sum);
+/// Time that went by, and time that processors worked for this process.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Spent {
+    /// The time of a piece of work.
+    fn on(work: impl FnOnce()) -> Self {
+        let (start, cpu) = (Instant::now(), cpu_time());
+        work();
+        Self { wall: start.elapsed(), cpu: cpu_time().saturating_sub(cpu) }
+    }
+}
+
+impl std::ops::Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { wall: self.wall + other.wall, cpu: self.cpu + other.cpu }
+    }
+}
+
+/// Time, and what was read.
+type Measured = (Spent, Sum);
 
 struct Bench<'a> {
     task: &'a Task,
@@ -143,9 +169,9 @@ impl Bench<'_> {
     }
 
     fn bulk(&mut self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        if self.peer.bulk_build(&self.input.sorted) {
-            let time = start.elapsed();
+        let mut is_built = false;
+        let time = Spent::on(|| is_built = self.peer.bulk_build(&self.input.sorted));
+        if is_built {
             if self.task.threads == 1 {
                 self.note(Workload::BulkBuild, (time, Sum::default()), self.all())?;
             }
@@ -205,14 +231,12 @@ impl Bench<'_> {
             Workload::ShrinkContiguous => self.remove_from(kept),
             _ => self.remove(kept..self.all()),
         };
-        let start = Instant::now();
-        self.peer.collect();
-        let time = time + start.elapsed();
+        let time = time + Spent::on(|| self.peer.collect());
         let left = self.rest();
         ensure!(left.count() == kept as u64, "{} entries are left of {kept}", left.count());
         self.note(workload, (time, left), removed)?;
-        let most = memory::peak()?.saturating_sub(self.base).max(1);
-        let held = memory::resident()?.saturating_sub(self.base);
+        let most = system::peak()?.saturating_sub(self.base).max(1);
+        let held = system::resident()?.saturating_sub(self.base);
         if let Some(sample) = self.samples.last_mut() {
             sample.held_percent = Some(100.0 * held as f64 / most as f64);
         }
@@ -372,10 +396,11 @@ impl Bench<'_> {
         if ops == 0 {
             bail!("{} had nothing to do", workload.name());
         }
-        let gained = memory::resident()?.saturating_sub(self.base);
+        let gained = system::resident()?.saturating_sub(self.base);
         self.samples.push(Sample {
             workload,
-            ns_per_op: time.as_nanos() as f64 / ops as f64,
+            ns_per_op: time.wall.as_nanos() as f64 / ops as f64,
+            cpu_ns_per_op: time.cpu.as_nanos() as f64 / ops as f64,
             bytes_per_entry: gained as f64 / self.all() as f64,
             held_percent: None,
             checksum: black_box(sum).finish(),
@@ -392,10 +417,11 @@ where
 {
     let mut workers = peer.workers(threads);
     if let [worker] = &mut workers[..] {
-        let start = Instant::now();
-        let sum = work(&mut **worker, 0..items);
-        return (start.elapsed(), sum);
+        let mut sum = Sum::default();
+        let spent = Spent::on(|| sum = work(&mut **worker, 0..items));
+        return (spent, sum);
     }
+    let cpu = cpu_time();
     let begin = Barrier::new(threads);
     let hand = |thread: usize, worker: &mut (dyn Worker + Send)| {
         let share = items * thread / threads..items * (thread + 1) / threads;
@@ -416,9 +442,11 @@ where
         };
         hands.into_iter().map(join).collect()
     });
+    let cpu = cpu_time().saturating_sub(cpu);
     let mut all = Sum::default();
     shares.iter().for_each(|(_, _, sum)| all.join(*sum));
     let start = shares.iter().map(|(start, ..)| *start).min();
     let end = shares.iter().map(|(_, end, _)| *end).max();
-    (end.zip(start).map(|(end, start)| end - start).unwrap_or_default(), all)
+    let wall = end.zip(start).map(|(end, start)| end - start).unwrap_or_default();
+    (Spent { wall, cpu }, all)
 }

@@ -14,7 +14,6 @@ pub mod bars;
 pub mod child;
 pub mod debian;
 pub mod keys;
-mod memory;
 mod output;
 pub mod parent;
 pub mod peer;
@@ -26,6 +25,7 @@ pub mod report;
 pub mod results;
 pub mod stats;
 pub mod sum;
+mod system;
 pub mod workload;
 
 use std::process::ExitCode;

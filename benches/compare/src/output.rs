@@ -13,6 +13,9 @@ use crate::report::{Part, bars, short, tables};
 use crate::results::{Field, Results};
 use crate::workload::Workload;
 
+/// Share of the wall time below which others had too much of the machine.
+const UNDISTURBED: f64 = 0.95;
+
 /// Prints and writes the results of a run.
 ///
 /// # Errors
@@ -35,6 +38,7 @@ pub(crate) fn write(args: &Args, run: &Run) -> anyhow::Result<()> {
     for (keys, entries) in names {
         let stem = format!("{keys}-{}", short(entries));
         let mut text = head(args, run);
+        print!("{text}");
         for part in parts.iter().filter(|part| (&part.keys, part.entries) == (keys, entries)) {
             let table = tables(&run.results, part);
             println!("{table}");
@@ -52,8 +56,8 @@ fn write_bars(args: &Args, run: &Run, folder: &Path) -> anyhow::Result<()> {
     let judge = |bar: &crate::bars::Bar| bar.judge(&run.results, args.entries());
     let outcomes: Vec<Outcome> = BARS.iter().map(judge).collect();
     let table = bars(&outcomes);
-    println!("{table}");
     let mut text = head(args, run);
+    println!("{text}{table}");
     let _ = writeln!(text, "## Bars, {} entries\n\n{table}\n", short(args.entries()));
     for part in Part::all(&run.results) {
         text += &tables(&run.results, &part);
@@ -85,6 +89,14 @@ fn head(args: &Args, run: &Run) -> String {
     );
     let seed = args.seed;
     let _ = writeln!(text, "Machine: {}. Seed {seed}.\n", machine());
+    if let Some(share) = run.results.share_of_processor().filter(|share| *share < UNDISTURBED) {
+        let _ = writeln!(
+            text,
+            "**The machine was busy:** children had a processor for {:.0} % of the time. Wall times \
+             mean little; run it again on a quiet machine.\n",
+            share * 100.0,
+        );
+    }
     if run.interrupted {
         text += "**Interrupted: not all rounds were run.**\n\n";
     }

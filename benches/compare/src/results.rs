@@ -26,8 +26,10 @@ pub struct Cell {
 /// A figure of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
-    /// Nanoseconds an operation.
+    /// Nanoseconds an operation, of wall time.
     Time,
+    /// The same of processor time.
+    Cpu,
     /// Bytes gained an entry.
     Bytes,
     /// Per cent of the peak that is still held.
@@ -38,6 +40,7 @@ impl Field {
     fn of(self, sample: &Sample) -> Option<f64> {
         match self {
             Self::Time => Some(sample.ns_per_op),
+            Self::Cpu => Some(sample.cpu_ns_per_op),
             Self::Bytes => Some(sample.bytes_per_entry),
             Self::Held => sample.held_percent,
         }
@@ -59,6 +62,9 @@ pub struct Row {
     pub threads: usize,
     /// Wall time over keys, entries or ranges.
     pub ns_per_op: f64,
+    /// Processor time of all threads over the same. Where it is much less than `threads` times the
+    /// wall time, the peer waited for a lock or the machine was busy with others.
+    pub cpu_ns_per_op: f64,
     /// What the process had gained when the workload ended, by entries built.
     pub bytes_per_entry: f64,
     /// Greatest less least `ns_per_op` in per cent of the median.
@@ -118,6 +124,17 @@ impl Results {
         paired_ratio(&self.series(above, field), &self.series(below, field))
     }
 
+    /// The share of the wall time in which children with one thread had a processor; the median of
+    /// all samples. Much below one: others had the machine, and wall times mean little.
+    #[must_use]
+    pub fn share_of_processor(&self) -> Option<f64> {
+        let alone = self.cells.iter().filter(|(cell, _)| cell.threads == 1);
+        let samples = alone.flat_map(|(_, samples)| samples);
+        let shares: Vec<f64> =
+            samples.map(|(_, sample)| (sample.cpu_ns_per_op / sample.ns_per_op).min(1.0)).collect();
+        median(&shares)
+    }
+
     fn figures(&self, cell: &Cell, field: Field) -> Vec<f64> {
         self.series(cell, field).into_iter().map(|(_, figure)| figure).collect()
     }
@@ -133,6 +150,7 @@ impl Results {
                 entries: cell.entries,
                 threads: cell.threads,
                 ns_per_op: self.median(cell, Field::Time)?,
+                cpu_ns_per_op: self.median(cell, Field::Cpu)?,
                 bytes_per_entry: self.median(cell, Field::Bytes)?,
                 spread_percent: self.spread(cell, Field::Time)?,
                 rounds: samples.len(),

@@ -17,7 +17,14 @@ fn cell(peer: &'static str, workload: Workload, threads: usize) -> Cell {
 }
 
 fn sample(workload: Workload, ns_per_op: f64, checksum: u64) -> Sample {
-    Sample { workload, ns_per_op, bytes_per_entry: 70.0, held_percent: None, checksum }
+    Sample {
+        workload,
+        ns_per_op,
+        cpu_ns_per_op: ns_per_op / 2.0,
+        bytes_per_entry: 70.0,
+        held_percent: None,
+        checksum,
+    }
 }
 
 #[test]
@@ -32,6 +39,14 @@ fn another_checksum_is_a_disagreement() {
     let found = results.disagreements();
     assert_eq!(found.len(), 1);
     assert!(found[0].contains("get of towers"), "{}", found[0]);
+}
+
+#[test]
+fn a_busy_machine_is_noticed() {
+    let mut results = Results::default();
+    assert_eq!(results.share_of_processor(), None);
+    results.add(cell("whimbrel", Workload::Get, 1), 0, sample(Workload::Get, 8.0, 5));
+    assert_eq!(results.share_of_processor(), Some(0.5));
 }
 
 #[test]
