@@ -141,10 +141,6 @@ impl Bench<'_> {
         self.scan(Workload::RevScan)?;
         self.ranges(Workload::Range10, 10, self.all() / KEYS_A_RANGE)?;
         self.ranges(Workload::Range100, 100, self.all() / KEYS_A_RANGE / 10)?;
-        if self.wants(Workload::Update) {
-            let done = self.update(1);
-            self.note(Workload::Update, done, self.all())?;
-        }
         if self.wants(Workload::Remove) {
             let (time, _) = self.remove(0..self.all());
             let left = self.read_all(true).1;
@@ -186,9 +182,13 @@ impl Bench<'_> {
 
     fn churn(&mut self) -> anyhow::Result<()> {
         self.insert();
-        for time in 1..=3 {
-            self.update(time);
+        let updated = self.update(1);
+        self.note(Workload::Update, updated, self.all())?;
+        if !self.wants(Workload::ChurnedGet) && !self.wants(Workload::ChurnedScan) {
+            return Ok(());
         }
+        self.update(2);
+        self.update(3);
         self.peer.collect();
         self.points(Workload::ChurnedGet)?;
         self.scan(Workload::ChurnedScan)

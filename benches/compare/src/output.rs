@@ -132,14 +132,14 @@ fn plots(results: &Results, part: &Part, stem: &str, folder: &Path) -> anyhow::R
         Panel { title, bars: part.peers(results).into_iter().filter_map(figure).collect() }
     };
     let times = part.workloads(results).into_iter().map(|workload| {
-        panel(workload, Field::Time, format!("{}, ns a {}", workload.name(), workload.unit()))
+        panel(workload, Field::Time, format!("{}, ns per {}", workload.name(), workload.unit()))
     });
     let mut files = vec![format!("{stem}-{}t.svg", part.threads)];
     draw(&folder.join(&files[0]), &title, &times.collect::<Vec<_>>())?;
     if part.threads == 1 {
         use Workload::{BulkBuild, ChurnedScan, Insert, InsertAscending};
         let bytes = [Insert, InsertAscending, BulkBuild, ChurnedScan].map(|workload| {
-            panel(workload, Field::Bytes, format!("B an entry after {}", workload.name()))
+            panel(workload, Field::Bytes, format!("bytes per entry after {}", workload.name()))
         });
         let held = [Workload::ShrinkContiguous, Workload::ShrinkRandom].map(|workload| {
             panel(workload, Field::Held, format!("% of the peak after {}", workload.name()))

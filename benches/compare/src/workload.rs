@@ -67,7 +67,7 @@ impl Workload {
             Self::InsertAscending => Set::Ascending,
             Self::BulkBuild | Self::ScanBulk => Set::Bulk,
             Self::Mix => Set::Mix,
-            Self::ChurnedGet | Self::ChurnedScan => Set::Churn,
+            Self::Update | Self::ChurnedGet | Self::ChurnedScan => Set::Churn,
             Self::ShrinkContiguous => Set::ShrinkContiguous,
             Self::ShrinkRandom => Set::ShrinkRandom,
             _ => Set::Fresh,
@@ -98,7 +98,7 @@ impl Workload {
 /// Workloads that one child measures on one state, because building it costs the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum Set {
-    /// Built in random order: points, scans, ranges; at last updates and removals.
+    /// Built in random order: points, scans, ranges; at last removals.
     Fresh,
     /// Built in ascending order.
     Ascending,

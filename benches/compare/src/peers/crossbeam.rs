@@ -26,7 +26,7 @@ impl<K: Key> Peer for Crossbeam<K> {
 
     fn collect(&mut self) {
         // Each call moves the epoch on by one and frees a few bags of garbage.
-        for _ in 0..1 << 17 {
+        for _ in 0..1 << 14 {
             crossbeam_epoch::pin().flush();
         }
     }
