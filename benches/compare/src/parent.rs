@@ -163,10 +163,12 @@ impl<'a> Parent<'a> {
     /// Starts this program again and waits for its end; none when the user interrupted.
     fn child(&self, task: &Task) -> anyhow::Result<Option<Vec<Sample>>> {
         let program = std::env::current_exe().context("the path of this program")?;
+        let complaints = self.folder.path().join("complaints");
         let mut child = Command::new(program)
             .args(child_arguments(task))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&complaints)?)
             .spawn()
             .context("starting a child")?;
         let waited = self.wait(&mut child);
@@ -179,7 +181,9 @@ impl<'a> Parent<'a> {
         // A child prints less than a pipe holds, so it never waited for a reader.
         let mut text = String::new();
         child.stdout.take().context("the child's output")?.read_to_string(&mut text)?;
-        ensure!(status.success(), "the child ended with {status}");
+        let complaints = std::fs::read(&complaints)?;
+        let complaints = String::from_utf8_lossy(&complaints);
+        ensure!(status.success(), "{status}: {}", complaints.trim());
         let samples = text.lines().map(serde_json::from_str).collect::<Result<Vec<Sample>, _>>()?;
         for workload in &task.workloads {
             if !samples.iter().any(|sample| sample.workload == *workload) {
