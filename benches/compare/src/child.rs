@@ -50,7 +50,8 @@ pub struct Sample {
     pub ns_per_op: f64,
     /// Time that processors worked for the child, over the same.
     pub cpu_ns_per_op: f64,
-    /// What the process had gained since before the build when the workload ended, by entries built.
+    /// What the process had gained since before the build when the workload ended, by entries
+    /// built.
     pub bytes_per_entry: f64,
     /// What the process still held at the end, in per cent of the most that it had gained.
     pub held_percent: Option<f64>,
@@ -76,7 +77,8 @@ pub fn run(task: &Task) -> anyhow::Result<Vec<Sample>> {
     let input = Input::new(task.keys, task.entries, task.seed, task.paths.as_deref())?;
     let begin = Begin { keys: task.keys, entries: task.entries, scratch: &task.scratch };
     let samples = Vec::with_capacity(Workload::COUNT);
-    // Not dropped: the process ends soon, and taking a large peer apart takes as long as building it.
+    // Not dropped: the process ends soon, and taking a large peer apart takes as long as building
+    // it.
     let mut bench = ManuallyDrop::new(Bench { task, input, peer: make(begin)?, base: 0, samples });
     system::give_back();
     system::reset_peak()?;

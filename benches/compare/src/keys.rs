@@ -1,7 +1,7 @@
 //! Keys: what a child inserts, looks up and misses, made from a seed.
 //!
-//! Keys lie one behind another in memory, each list in the order in which a workload uses it, so that
-//! reading a key costs no cache miss and what is measured is the peer.
+//! Keys lie one behind another in memory, each list in the order in which a workload uses it, so
+//! that reading a key costs no cache miss and what is measured is the peer.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -171,8 +171,8 @@ pub struct Input {
 }
 
 impl Input {
-    /// Makes the keys of `seed`; those of `paths` are read from a file that [`crate::debian`] wrote,
-    /// one a line, or made up when there is none.
+    /// Makes the keys of `seed`; those of `paths` are read from a file that [`crate::debian`]
+    /// wrote, one a line, or made up when there is none.
     ///
     /// # Errors
     ///

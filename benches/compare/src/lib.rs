@@ -1,13 +1,16 @@
-//! Whimbrel beside its peers: one program that runs all of them in turn, each in a process of its own.
+//! Whimbrel beside its peers: one program that runs all of them in turn, each in a process of its
+//! own.
 //!
-//! `cargo run --release -p whimbrel-compare -- --help` says how; the README says what each workload does.
+//! `cargo run --release -p whimbrel-compare -- --help` says how; the README says what each workload
+//! does.
 //!
-//! The parent ([`parent`]) starts itself again for each peer, state and round ([`child`]), interleaves
-//! the peers within a round, and compares medians and the ratios of each round ([`results`]). A child
-//! makes its keys ([`keys`]), builds its peer ([`peers`]) and prints one line a workload.
+//! The parent ([`parent`]) starts itself again for each peer, state and round ([`child`]),
+//! interleaves the peers within a round, and compares medians and the ratios of each round
+//! ([`results`]). A child makes its keys ([`keys`]), builds its peer ([`peers`]) and prints one
+//! line a workload.
 //!
-//! **Architecture Invariant:** nothing of the product depends on this crate, and it is outside of the
-//! default members: who uses Whimbrel never builds its peers.
+//! **Architecture Invariant:** nothing of the product depends on this crate, and it is outside of
+//! the default members: who uses Whimbrel never builds its peers.
 
 pub mod args;
 pub mod bars;

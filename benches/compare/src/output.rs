@@ -13,6 +13,16 @@ use crate::report::{Part, bars, short, tables};
 use crate::results::{Field, Results};
 use crate::workload::Workload;
 
+/// Top of every file.
+const LEGEND: &str = "\
+# Whimbrel beside its peers
+
+Written by `whimbrel-compare`; [its README](../../benches/compare/README.md) says what each workload
+does. `xR`: the time over whimbrel's of the same round; below x1 whimbrel loses. `(S%)`: greatest
+less least time of the rounds, over the median. n/a: the peer cannot do it.
+
+";
+
 /// Share of the wall time below which others had too much of the machine.
 const UNDISTURBED: f64 = 0.95;
 
@@ -78,22 +88,15 @@ fn default_folder() -> PathBuf {
 
 /// What a reader must know about the tables below it.
 fn head(args: &Args, run: &Run) -> String {
-    let mut text = String::from("# Whimbrel beside its peers\n\n");
-    let _ = writeln!(
-        text,
-        "Written by `whimbrel-compare`; [its README](../../benches/compare/README.md) says what each \
-         workload does.\nEach figure: median of {} rounds, `xR` the time over whimbrel's of the same \
-         round (below x1 whimbrel\nloses), `(S%)` greatest less least of the rounds over the median. \
-         n/a: the peer cannot do it.\n",
-        run.rounds,
-    );
+    let mut text = String::from(LEGEND);
+    let _ = writeln!(text, "Medians of {} rounds.\n", run.rounds);
     let seed = args.seed;
     let _ = writeln!(text, "Machine: {}. Seed {seed}.\n", machine());
     if let Some(share) = run.results.share_of_processor().filter(|share| *share < UNDISTURBED) {
         let _ = writeln!(
             text,
-            "**The machine was busy:** children had a processor for {:.0} % of the time. Wall times \
-             mean little; run it again on a quiet machine.\n",
+            "**The machine was busy:** children had a processor for {:.0} % of the time.\n\
+             Wall times mean little; run it again on a quiet machine.\n",
             share * 100.0,
         );
     }
@@ -123,7 +126,8 @@ fn machine() -> String {
     )
 }
 
-/// Draws the times of a part, and its memory when it is of one thread; returns the names of the files.
+/// Draws the times of a part, and its memory when it is of one thread; returns the names of the
+/// files.
 fn plots(results: &Results, part: &Part, stem: &str, folder: &Path) -> anyhow::Result<Vec<String>> {
     let title =
         format!("{}, {} entries, {} thread(s)", part.keys, short(part.entries), part.threads);

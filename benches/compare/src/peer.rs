@@ -9,8 +9,8 @@ use crate::workload::Workload;
 
 /// A peer with its content.
 ///
-/// Work goes through [`Worker`]s, one a thread, so that a map without concurrency can hand out the one
-/// that it has. The calls are virtual for all peers alike: about a nanosecond each.
+/// Work goes through [`Worker`]s, one a thread, so that a map without concurrency can hand out the
+/// one that it has. The calls are virtual for all peers alike: about a nanosecond each.
 pub trait Peer {
     /// Handles for `threads` threads. A peer that takes one thread is not asked for more.
     fn workers<'a>(&'a mut self, threads: usize) -> Vec<Box<dyn Worker + Send + 'a>>;

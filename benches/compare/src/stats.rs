@@ -19,8 +19,9 @@ pub fn spread_percent(figures: &[f64]) -> Option<f64> {
     Some(if middle == 0.0 { 0.0 } else { (most - least) / middle * 100.0 })
 }
 
-/// The median of `above / below` over the rounds in which both were measured. A machine that is slow
-/// for a while is slow for both sides of a round, so paired ratios are steadier than the figures.
+/// The median of `above / below` over the rounds in which both were measured. A machine that is
+/// slow for a while is slow for both sides of a round, so paired ratios are steadier than the
+/// figures.
 #[must_use]
 pub fn paired_ratio(above: &[(usize, f64)], below: &[(usize, f64)]) -> Option<f64> {
     let ratios: Vec<f64> = above

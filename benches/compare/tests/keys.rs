@@ -1,5 +1,5 @@
-//! Goal: every process makes the same keys from a seed, no two are equal, and they have the shape that
-//! their name says.
+//! Goal: every process makes the same keys from a seed, no two are equal, and they have the shape
+//! that their name says.
 //! Method: make a few thousand of each kind and look.
 
 use std::collections::HashSet;

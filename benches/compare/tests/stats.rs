@@ -1,4 +1,5 @@
-//! Goal: medians, spreads and ratios are what their names say, also of few figures and missing rounds.
+//! Goal: medians, spreads and ratios are what their names say, also of few figures and missing
+//! rounds.
 
 use whimbrel_compare::stats::{median, paired_ratio, spread_percent};
 

@@ -25,7 +25,8 @@ macro_rules! list_peer {
                 let mut builder = $list::SegmentBuilder::new();
                 for (at, key) in sorted.iter().enumerate() {
                     let pushed = builder.push(key, 8, |inline| {
-                        // SAFETY: the inline part is 8 bytes, aligned to 8, and nobody else sees it.
+                        // SAFETY: the inline part is 8 bytes, aligned to 8, and nobody else sees
+                        // it.
                         unsafe { inline.cast::<u64>().write(at as u64) };
                         PRESENT
                     });
@@ -44,11 +45,12 @@ macro_rules! list_peer {
 
         struct Hand<'a>(&'a $list::List);
 
-        /// The value of a record.
-        fn value(inline: NonNull<u8>) -> &'static AtomicU64 {
-            // SAFETY: the inline part of every record here is 8 bytes, aligned to 8, and is only ever
-            // accessed as this atomic once the record is shared; callers use it under their guard.
-            unsafe { inline.cast::<AtomicU64>().as_ref() }
+        /// The value of a record, which is of a list that this file has filled.
+        fn value<'g>(record: Record<'g>) -> &'g AtomicU64 {
+            debug_assert_eq!(record.inline_len(), 8);
+            // SAFETY: the inline part of every record here is 8 bytes, aligned to 8, and only ever
+            // accessed as this atomic once the record is shared; it lives as long as the handle.
+            unsafe { record.inline().cast::<AtomicU64>().as_ref() }
         }
 
         impl Worker for Hand<'_> {
@@ -66,7 +68,7 @@ macro_rules! list_peer {
                 );
                 if let FindOrInsert::Found(record) = made.expect("short keys") {
                     // ORDERING: Relaxed; the value is a number and leads to nothing.
-                    value(record.inline()).store(new, Ordering::Relaxed);
+                    value(record).store(new, Ordering::Relaxed);
                 }
             }
 
@@ -85,7 +87,7 @@ macro_rules! list_peer {
                 let g = self.0.barrier().pin();
                 let record = self.0.find(key, &g)?;
                 // ORDERING: Relaxed; as in `insert`.
-                Some(value(record.inline()).load(Ordering::Relaxed))
+                Some(value(record).load(Ordering::Relaxed))
             }
 
             fn get_many(&mut self, keys: &[&[u8]], sum: &mut Sum) {
@@ -98,7 +100,7 @@ macro_rules! list_peer {
                 let mut left = limit;
                 self.0.walk(Bound::Included(from), &g, |record| {
                     // ORDERING: Relaxed; as in `insert`.
-                    sum.entry(record.key(), value(record.inline()).load(Ordering::Relaxed));
+                    sum.entry(record.key(), value(record).load(Ordering::Relaxed));
                     left -= 1;
                     if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 });
@@ -109,7 +111,7 @@ macro_rules! list_peer {
                 let mut left = limit;
                 self.0.walk_back(Bound::Included(from), &g, |record| {
                     // ORDERING: Relaxed; as in `insert`.
-                    sum.entry(record.key(), value(record.inline()).load(Ordering::Relaxed));
+                    sum.entry(record.key(), value(record).load(Ordering::Relaxed));
                     left -= 1;
                     if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 });
@@ -122,7 +124,6 @@ macro_rules! list_peer {
 macro_rules! list_imports {
     () => {
         use std::ops::{Bound, ControlFlow};
-        use std::ptr::NonNull;
 
         use whimbrel_skiplist::sync::Arc;
         use whimbrel_skiplist::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! LMDB through heed, in a file system in memory, without syncing; each write is a transaction of its
-//! own, and so is each read outside of a snapshot.
+//! LMDB through heed, in a file system in memory, without syncing; each write is a transaction of
+//! its own, and so is each read outside of a snapshot.
 
 use std::ops::Bound;
 
