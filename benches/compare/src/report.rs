@@ -195,8 +195,11 @@ fn losses(results: &Results, part: &Part) -> String {
 /// The table of the bars.
 #[must_use]
 pub fn bars(outcomes: &[Outcome]) -> Table {
-    let mut table = new_table(&["bar"], &["wanted", "measured", "ours", "other", "verdict"]);
-    for Outcome { bar, figures, measured, verdict } in outcomes {
+    let mut table = new_table(
+        &["bar"],
+        &["wanted", "measured", "by processor time", "ours", "other", "verdict"],
+    );
+    for Outcome { bar, figures, measured, by_cpu, verdict } in outcomes {
         let unit = match bar.rule {
             Rule::Faster(..) => "x",
             Rule::Bytes(_) => " B",
@@ -211,6 +214,7 @@ pub fn bars(outcomes: &[Outcome]) -> Table {
             bar.what.to_owned(),
             wanted,
             measured.map_or("-".to_owned(), |figure| format!("{}{unit}", digits(figure))),
+            by_cpu.map_or("-".to_owned(), |ratio| format!("{}x", digits(ratio))),
             show(figures.0),
             show(figures.1),
             verdict.word().to_owned(),
