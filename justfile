@@ -32,6 +32,10 @@ tsan *ARGS:
 bench *ARGS:
     cargo bench -p whimbrel-benches -- {{ARGS}}
 
+# Ours beside the peers (ci/compare-deps.sh first); arguments go to the program
+compare *ARGS:
+    cargo run --release -p whimbrel-compare -- {{ARGS}}
+
 # The main job on real data
 tour *ARGS:
     cargo run --release -- tour {{ARGS}}

@@ -18,10 +18,13 @@ need() {
 need redis-cli redis-tools
 
 echo "== unit, integration and property tests"
-cargo test --workspace --all-targets --exclude whimbrel-benches
+cargo test --workspace --all-targets --exclude whimbrel-benches --exclude whimbrel-compare
+
+echo "== the comparison with peers, without the heavy ones"
+cargo test -p whimbrel-compare --no-default-features --all-targets
 
 echo "== doc tests"
-cargo test --workspace --doc
+cargo test --workspace --doc --exclude whimbrel-compare
 
 echo "== examples"
 for example in index/examples/*.rs; do

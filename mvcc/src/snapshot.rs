@@ -3,6 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use crate::access::Access;
+use crate::write::MANY;
 use crate::{Cursor, Hold, KeyRange, Store};
 
 /// Records that one barrier session of a scan looks at.
@@ -75,6 +76,30 @@ impl Snapshot {
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let number = self.number();
         self.store.access(|access| access.value_at(access.find(key)?, number).map(read))
+    }
+
+    /// Gives the value of each key in this snapshot to `read`, with the key's place among `keys`, in that
+    /// order. As [`crate::Store::get_many_with`], of one moment.
+    pub fn get_many_with(&self, keys: &[&[u8]], mut read: impl FnMut(usize, Option<&[u8]>)) {
+        let number = self.number();
+        for (part, keys) in keys.chunks(MANY).enumerate() {
+            self.store.access(|access| {
+                access.find_many(keys, |at, record| {
+                    read(
+                        part * MANY + at,
+                        record.and_then(|record| access.value_at(record, number)),
+                    );
+                });
+            });
+        }
+    }
+
+    /// The value of each key in this snapshot, in the order of the keys.
+    #[must_use]
+    pub fn get_many(&self, keys: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        self.get_many_with(keys, |_, value| values.push(value.map(<[u8]>::to_vec)));
+        values
     }
 
     /// Whether the key is present in this snapshot.

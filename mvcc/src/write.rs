@@ -9,6 +9,9 @@ use crate::stamp::{By, StampWord};
 use crate::store::{CasOutcome, Inserted, Store, VersionToken};
 use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
 
+/// Keys that are looked up in one barrier session.
+pub(crate) const MANY: usize = 256;
+
 /// What an operation wants once it knows the newest value.
 enum Step<'v, T> {
     /// Nothing is to be written.
@@ -36,6 +39,45 @@ impl Store {
     /// a barrier session, so it should be short.
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         self.access(|access| access.latest(access.find(key)?).map(read))
+    }
+
+    /// Gives the newest value of each key to `read`, with the key's place among `keys`, in that order.
+    ///
+    /// The lookups run side by side, so that their cache misses overlap: in a large store a key costs a
+    /// third of a single lookup or less. Each value is the key's at one moment between call and return;
+    /// the values of two keys need not be of the same moment (see [`crate::Snapshot::get_many_with`]).
+    ///
+    /// # Complexity
+    ///
+    /// O(log n) a key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use whimbrel_mvcc::{Clock, Store};
+    /// let store = Store::new(&Clock::new());
+    /// store.put(b"knot", b"7")?;
+    /// let mut found = Vec::new();
+    /// store.get_many_with(&[b"avocet", b"knot"], |at, value| found.push((at, value.is_some())));
+    /// assert_eq!(found, [(0, false), (1, true)]);
+    /// # Ok::<(), whimbrel_mvcc::Error>(())
+    /// ```
+    pub fn get_many_with(&self, keys: &[&[u8]], mut read: impl FnMut(usize, Option<&[u8]>)) {
+        for (part, keys) in keys.chunks(MANY).enumerate() {
+            self.access(|access| {
+                access.find_many(keys, |at, record| {
+                    read(part * MANY + at, record.and_then(|record| access.latest(record)));
+                });
+            });
+        }
+    }
+
+    /// The newest value of each key, in the order of the keys; as [`Store::get_many_with`].
+    #[must_use]
+    pub fn get_many(&self, keys: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        self.get_many_with(keys, |_, value| values.push(value.map(<[u8]>::to_vec)));
+        values
     }
 
     /// Whether the key is present.

@@ -53,14 +53,23 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Bytes in use: of the program's allocator, and where they are counted of the lists' own.
+fn in_use() -> i64 {
+    #[cfg(debug_assertions)]
+    let lists = i64::try_from(whimbrel_skiplist::memory::in_use()).expect("not below zero");
+    #[cfg(not(debug_assertions))]
+    let lists = 0;
+    IN_USE.load(Ordering::Relaxed) + lists
+}
+
 /// Runs a test alone, checks that it gives back what it allocated, and prints what it reports.
 pub(crate) fn run(test: impl FnOnce() -> String) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     COUNTED.set(true);
-    let before = IN_USE.load(Ordering::Relaxed);
+    let before = in_use();
     let report = std::hint::black_box(test());
-    let left = IN_USE.load(Ordering::Relaxed) - before;
+    let left = in_use() - before;
     let held = i64::try_from(report.capacity()).expect("small");
     assert_eq!(left, held, "bytes were not given back");
     COUNTED.set(false);
