@@ -112,6 +112,9 @@ impl<'g> Ordered<'g> {
             let kept = usize::from(keep(entry));
             if at < sorted { self.firsts += kept } else { self.laters += kept }
         }
+        if self.laters == 0 {
+            return;
+        }
         self.first[self.firsts] = Self::LAST;
         self.later[self.laters] = Self::LAST;
         self.later[..self.laters].sort_unstable_by(|a, b| {
@@ -139,6 +142,9 @@ impl<'g> Ordered<'g> {
     pub(super) fn first(&mut self, wanted: usize) -> &[Entry<'g>] {
         let (mut first, mut later) = self.taken;
         let wanted = wanted.min(self.len());
+        if self.laters == 0 {
+            return &self.first[..wanted];
+        }
         while first + later < wanted {
             let (one, other) = (self.first[first], self.later[later]);
             let is_first = match one.hint().cmp(&other.hint()) {

@@ -1,5 +1,7 @@
 //! Ours: the store with versions.
 
+use std::ops::ControlFlow;
+
 use whimbrel_mvcc::{Clock, Snapshot, Store, StoreOptions, StoreSegmentBuilder};
 
 use crate::keys::Keys;
@@ -63,19 +65,14 @@ impl Worker for Hand<'_> {
     }
 
     fn scan(&mut self, from: &[u8], limit: usize, sum: &mut Sum) {
-        let mut cursor = self.store.snapshot().range(from..);
-        for _ in 0..limit {
-            let Some((key, value)) = cursor.next_entry() else { return };
-            sum.entry(key, from_bytes(value));
-        }
+        let mut left = limit;
+        self.store.snapshot().scan(from.., |key, value| count_entry(key, value, &mut left, sum));
     }
 
     fn rev_scan(&mut self, from: &[u8], limit: usize, sum: &mut Sum) {
-        let mut cursor = self.store.snapshot().range(..=from).rev();
-        for _ in 0..limit {
-            let Some((key, value)) = cursor.next_entry() else { return };
-            sum.entry(key, from_bytes(value));
-        }
+        let mut left = limit;
+        let snapshot = self.store.snapshot();
+        snapshot.scan_back(..=from, |key, value| count_entry(key, value, &mut left, sum));
     }
 
     fn take_snapshot(&mut self) {
@@ -85,4 +82,11 @@ impl Worker for Hand<'_> {
     fn get_snapshot(&mut self, key: &[u8]) -> Option<u64> {
         self.snapshot.as_ref()?.get_with(key, from_bytes)
     }
+}
+
+/// Counts an entry of a walk that ends after so many.
+fn count_entry(key: &[u8], value: &[u8], left: &mut usize, sum: &mut Sum) -> ControlFlow<()> {
+    sum.entry(key, from_bytes(value));
+    *left -= 1;
+    if *left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
