@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use whimbrel_skiplist::model::{Mutant, begin, plant};
+use whimbrel_mvcc::mutant as mvcc;
+use whimbrel_skiplist::model as skiplist;
 
 /// How many times a thread may be interrupted where it could go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +18,14 @@ pub enum Bound {
 
 /// Runs `model` once for every interleaving within the bound, and prints how many there were.
 ///
-/// `LOOM_MAX_PREEMPTIONS` in the environment replaces the bound (200 is as good as none; loom refuses more than 255);
-/// `WHIMBREL_MUTANT` plants the defect of that name.
+/// `LOOM_MAX_PREEMPTIONS` in the environment replaces the bound (200 is as good as none; loom
+/// refuses more than 255); `WHIMBREL_MUTANT` plants the defect of that name, of whichever crate.
 ///
 /// # Panics
 ///
 /// When an execution fails, or the environment names an unknown bound or defect.
 pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
-    let mutant = std::env::var("WHIMBREL_MUTANT").ok().map(|name| {
-        Mutant::by_name(&name).unwrap_or_else(|| panic!("there is no mutant called {name}"))
-    });
+    let (in_list, in_store) = chosen();
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
     if builder.preemption_bound.is_none()
@@ -39,11 +38,20 @@ pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
     let counter = Executions(Arc::clone(&executions), bound, Instant::now());
     builder.check(move || {
         executions.fetch_add(1, Ordering::Relaxed);
-        begin();
-        plant(mutant);
+        skiplist::begin();
+        skiplist::plant(in_list);
+        mvcc::plant(in_store);
         model();
     });
     drop(counter);
+}
+
+/// The defect that the environment names, in the crate that has it.
+fn chosen() -> (Option<skiplist::Mutant>, Option<mvcc::Mutant>) {
+    let Ok(name) = std::env::var("WHIMBREL_MUTANT") else { return (None, None) };
+    let chosen = (skiplist::Mutant::by_name(&name), mvcc::Mutant::by_name(&name));
+    assert_ne!(chosen, (None, None), "there is no mutant called {name}");
+    chosen
 }
 
 /// Prints the number of executions on drop, after a failure too.

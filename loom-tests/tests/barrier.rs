@@ -146,7 +146,7 @@ mod models {
                 shared.barrier.flush();
             };
             let threads = [spawn(&shared, run), spawn(&shared, run)];
-            threads.map(join);
+            threads.into_iter().for_each(join);
             shared.assert_nothing_stranded(2);
         });
     }

@@ -7,7 +7,7 @@
 
 mod mvcc_common;
 
-use mvcc_common::{A, Act, B, World, at, explore_acts};
+use mvcc_common::{A, Act, B, C, D, World, at, explore_acts, explore_loaded};
 use whimbrel_loom_tests::Bound;
 use whimbrel_mvcc::Inserted;
 
@@ -207,4 +207,59 @@ fn put_and_read_by_another_thread_against_snapshot() {
         vec![]
     };
     explore_acts(THREE, nothing, &[put_two, read_then_put, look], |_, _| {});
+}
+
+/// What a snapshot sees of the keys `A` to `D`, by a scan; the scan of the same snapshot backwards agrees.
+fn scan(world: &World) -> Vec<u8> {
+    let snapshot = world.store.snapshot();
+    let seen: Vec<_> = snapshot.range(..).entries().collect();
+    let mut back: Vec<_> = snapshot.range(..).rev().entries().collect();
+    back.reverse();
+    assert_eq!(back, seen, "the snapshot changed");
+    [A, B, C, D].map(|key| seen.iter().find(|(k, _)| k == key).map_or(0, |(_, v)| v[0])).to_vec()
+}
+
+#[test]
+fn put_that_splits_a_block_against_snapshot_scan() {
+    // Three keys fill a block of the modelled build.
+    let fill: fn(&World) = |world| [A, B, C].iter().for_each(|key| world.put(key, 1));
+    let split: Act = |world| {
+        world.put(D, 2);
+        vec![]
+    };
+    explore_acts(THREE, fill, &[split, scan], |world, saw| {
+        assert!(saw[1] == [1, 1, 1, 0] || saw[1] == [1, 1, 1, 2], "{saw:?}");
+        assert_eq!(scan(world), [1, 1, 1, 2]);
+    });
+}
+
+#[test]
+fn put_on_a_loaded_store_against_snapshot_scan() {
+    let put: Act = |world| {
+        world.put(C, 2);
+        vec![]
+    };
+    explore_loaded(THREE, &[put, scan], |world, saw| {
+        assert!(saw[1] == [1, 1, 1, 1] || saw[1] == [1, 1, 2, 1], "{saw:?}");
+        assert_eq!(scan(world), [1, 1, 2, 1]);
+    });
+}
+
+#[test]
+fn remove_and_put_on_a_loaded_store_against_latest_read() {
+    let rewrite: Act = |world| {
+        assert_eq!(world.remove(D), 1);
+        world.put(D, 2);
+        vec![]
+    };
+    let read: Act = |world| vec![world.get(D), world.get(D)];
+    explore_loaded(THREE, &[rewrite, read], |world, saw| {
+        let order = |value: u8| match value {
+            1 => 0,
+            0 => 1,
+            _ => 2,
+        };
+        assert!(order(saw[1][0]) <= order(saw[1][1]), "{saw:?}");
+        assert_eq!(scan(world), [1, 1, 1, 2]);
+    });
 }

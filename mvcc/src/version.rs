@@ -22,6 +22,7 @@ use whimbrel_skiplist::{EMPTY, Guard, SEALED};
 
 use crate::Error;
 use crate::batch::Descriptor;
+use crate::mutant::{Mutant, order};
 use crate::stamp::{Stamp, StampWord};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -279,7 +280,7 @@ impl<'g> VersionRef<'g> {
     fn load_older(self) -> u64 {
         // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing exchange:
         // the version below is seen whole. Row V7.
-        self.header().older.load(Ordering::Acquire)
+        self.header().older.load(order(Mutant::OlderLoadRelaxed, Ordering::Acquire))
     }
 
     pub(crate) fn older(self) -> Option<VersionRef<'g>> {
@@ -293,10 +294,11 @@ impl<'g> VersionRef<'g> {
         let rest = below.load_older();
         // ORDERING: Release; pairs with the Acquire in `load_older`. The version it leads to was
         // published to this thread; hands that on. Row V7.
-        self.header().older.store(rest, Ordering::Release);
+        let release = order(Mutant::UnlinkRelaxed, Ordering::Release);
+        self.header().older.store(rest, release);
         // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of the
         // word need the version it leads to, as above. Row V7.
-        below.header().older.fetch_or(UNLINKED, Ordering::Release);
+        below.header().older.fetch_or(UNLINKED, release);
     }
 
     /// Whether it was taken out of its chain. For the collector, under its lock.

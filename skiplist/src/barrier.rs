@@ -242,12 +242,9 @@ impl Barrier {
         let unfinished = (session + 1).saturating_sub(self.terminated_session());
         if planted(Mutant::RingOverrun) || unfinished < RING as u64 {
             // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
-            let _ = self.current.compare_exchange(
-                session,
-                session + 1,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
+            let acq_rel = order(Mutant::CloseRelaxed, Ordering::AcqRel);
+            let _ =
+                self.current.compare_exchange(session, session + 1, acq_rel, Ordering::Relaxed);
         }
         self.try_terminate();
     }
@@ -270,7 +267,7 @@ impl Barrier {
 
     fn open_session(&self) -> u64 {
         // ORDERING: Acquire; pairs with the AcqRel in `flush`. Row B3.
-        self.current.load(Ordering::Acquire)
+        self.current.load(order(Mutant::CurrentLoadRelaxed, Ordering::Acquire))
     }
 
     /// The oldest session that has not terminated.
@@ -281,7 +278,7 @@ impl Barrier {
     fn load_terminated(&self) -> u64 {
         // ORDERING: Acquire; pairs with the Release in `release_claim`: whoever learns that a
         // session is over also sees what its accesses did. Row B3.
-        self.terminated.load(Ordering::Acquire)
+        self.terminated.load(order(Mutant::TerminatedLoadRelaxed, Ordering::Acquire))
     }
 
     fn leave(&self, stripe: usize, session: u64) {
@@ -337,9 +334,8 @@ impl Barrier {
     fn claim(&self, session: u64) -> bool {
         let word = session << 1;
         // ORDERING: AcqRel; Acquire pairs with `release_claim` of the session before. Row B3.
-        self.terminated
-            .compare_exchange(word, word | CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        let acq_rel = order(Mutant::ClaimRelaxed, Ordering::AcqRel);
+        self.terminated.compare_exchange(word, word | CLAIMED, acq_rel, Ordering::Relaxed).is_ok()
     }
 
     fn release_claim(&self, session: u64) {

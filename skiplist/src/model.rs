@@ -20,6 +20,9 @@ thread_local! {
 #[derive(Debug)]
 pub struct Canary(loom::cell::UnsafeCell<u64>);
 
+// SAFETY: loom checks every access to the cell, and reports those that are concurrent.
+unsafe impl Sync for Canary {}
+
 impl Default for Canary {
     fn default() -> Self {
         Self(loom::cell::UnsafeCell::new(ALIVE))

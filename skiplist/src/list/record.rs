@@ -206,6 +206,9 @@ impl<'g> RecRef<'g> {
             // ORDERING: Release; pairs with the Acquire in `child`: the heir is complete.
             let release = order(Mutant::RelaxedAdvance, Ordering::Release);
             let _ = self.cell().compare_exchange(raw, heir.to_word(), release, Ordering::Relaxed);
+            if planted(Mutant::AdvancedOnce) {
+                return;
+            }
         }
     }
 

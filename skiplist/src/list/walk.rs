@@ -7,6 +7,7 @@ use super::record::RecRef;
 use super::search::{Heads, Place, put_in_order, records};
 use super::{List, Record};
 use crate::Guard;
+use crate::mutant::{Mutant, planted};
 
 /// The live records of one block, in ascending order.
 struct Page<'g> {
@@ -27,10 +28,15 @@ impl<'g> Page<'g> {
         // that one was inserted (B8), and that is seen now.
         self.ahead.clear();
         self.ahead.extend(records(block));
+        let early = planted(Mutant::ScanReadsCellsEarly);
+        if early {
+            self.ahead.clear();
+            self.ahead.extend(records(block).filter(|record| !record.is_sealed()));
+        }
         let mut sorted = 0;
         for (at, record) in self.ahead.iter().enumerate() {
-            if !record.is_sealed() {
-                sorted += usize::from(at < block.sorted());
+            if early || !record.is_sealed() {
+                sorted += usize::from(!early && at < block.sorted());
                 self.records.push((block.head_of(record.key()), *record));
             }
         }
@@ -149,7 +155,10 @@ impl List {
             let low = block.anchor().key();
             block = self.seek(0, Place::Before(low));
             page.fill(block);
-            page.records.truncate(page.records.partition_point(|(_, record)| record.key() < low));
+            let below = |(_, record): &(u64, RecRef<'_>)| record.key() < low;
+            if !planted(Mutant::ScanBackNotCut) {
+                page.records.truncate(page.records.partition_point(below));
+            }
         }
     }
 }
