@@ -12,6 +12,10 @@ test:
 loom *ARGS:
     ./ci/loom.sh {{ARGS}}
 
+# Plants each defect and requires that a model finds it, or a reason why none does
+mutants *ARGS:
+    ./ci/mutants.sh {{ARGS}}
+
 # AddressSanitizer and LeakSanitizer over the stress tests
 san:
     ./ci/san.sh

@@ -44,6 +44,8 @@ macro_rules! models {
     };
 }
 
+// Blocks of two words are rebuilt with one record each: after puts of 1 to n the blocks are {1}, {2}, ..,
+// {n - 1, n}.
 models! {
     // Claims of words.
     claim_two_keys: flat(3), [], [Put(1)], [Put(2)];
@@ -70,10 +72,10 @@ models! {
     // Two neighbouring replacements.
     neighbouring_splits: flat(2), [Put(1), Put(5), Put(2), Put(6)], [Put(3)], [Put(7)];
     neighbouring_rebuilds: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 1)], [Rebuild(0, 3)];
-    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 2)], [Rebuild(0, 3)];
-    rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3)],
+    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Rebuild(0, 2)], [Rebuild(0, 3)];
+    rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Rebuild(0, 2), Rebuild(0, 2)], [Rebuild(0, 3)];
-    three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3)],
+    three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Rebuild(0, 1)], [Rebuild(0, 2)], [Rebuild(0, 3)];
 
     // Readers and scans against replacements.
@@ -91,18 +93,19 @@ models! {
     merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
     merge_against_insert_left: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Put(0)];
     merge_against_rebuild_left: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 1)];
-    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 3)];
-    merge_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Merge(0, 3)];
+    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Rebuild(0, 3)];
+    merge_against_merge: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)];
     merge_against_get: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 3)], [Get(3), Get(2)];
     merge_against_scan: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Scan];
     merge_against_scan_back: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Back];
-    scan_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3)],
+    merge_of_last_against_scan_back: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Back];
+    scan_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Merge(0, 2)], [Rebuild(0, 3)], [Scan];
-    scan_back_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3)],
+    scan_back_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Merge(0, 2)], [Rebuild(0, 3)], [Back];
-    scan_against_two_merges: flat(2), [Put(1), Put(2), Put(3)],
+    scan_against_two_merges: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Merge(0, 2)], [Merge(0, 3)], [Scan];
-    scan_back_against_two_merges: flat(2), [Put(1), Put(2), Put(3)],
+    scan_back_against_two_merges: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Merge(0, 2)], [Merge(0, 3)], [Back];
     scan_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Put(0)], [Scan];
@@ -126,6 +129,8 @@ models! {
         [Merge(0, 3)], [Get(3), Get(3)];
     rebuild_child_and_get: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 3), Rebuild(0, 3)], [Get(3), Get(3)];
+    rebuild_of_child_by_two_and_get: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 3), Get(3)], [Rebuild(0, 3)];
     three_generations: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 2), Merge(0, 3)], [Get(3), Get(2)];
     seal_of_anchor_against_get: tall(2, 2), [Put(1), Put(2), Put(3)],
@@ -137,10 +142,12 @@ models! {
     parent_entry_dies: tall(2, 2), [Put(1), Put(2), Put(3), Merge(0, 2)],
         [Rebuild(1, 9)], [Get(3), Get(1)];
 
-    announce_against_both_rebuilds: tall(2, 2), [Put(1), Put(2)],
+    // Three threads and two levels: two preemptions take minutes.
+    announce_against_both_rebuilds at 1: tall(2, 2), [Put(1), Put(2)],
         [Put(3)], [Rebuild(0, 3)], [Rebuild(1, 9)];
+    // Two threads, and one preemption: with three it does not end in minutes.
     announce_against_both_merges at 1: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
-        [Put(5)], [Merge(0, 4)], [Merge(1, 9)];
+        [Put(5)], [Merge(0, 4), Merge(1, 9)];
 
     // Growth in height. In the second pair level 1 is missing above two blocks, because who should
     // have announced the second one has stopped.
@@ -155,7 +162,8 @@ models! {
     growth_of_both_threads_against_get: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Put(4)], [Get(2)];
     growth_to_three_levels: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
         [Put(5)], [Get(1), Get(4)];
-    growth_to_three_levels_against_put: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+    // One preemption: the second put splits and announces on two levels as well.
+    growth_to_three_levels_against_put at 1: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
         [Put(5)], [Put(6)];
     growth_against_scan: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Scan];
     growth_against_scan_back: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Back];
@@ -174,8 +182,8 @@ models! {
         [Stop(Step::Retired, &Put(3))], [Put(4), Get(2)];
     stopped_after_mark: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Marked, &Merge(0, 3))], [Get(3), Put(4)];
-    stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3)],
-        [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(4)];
+    stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(5)];
     mark_after_put_against_rebuild: flat(3), [Put(1), Put(2), Put(3), Put(4), Rebuild(0, 4)],
         [Put(5), Stop(Step::Marked, &Merge(0, 4))], [Rebuild(0, 2)];
     scan_past_a_stopped_decision: flat(3),
@@ -186,8 +194,8 @@ models! {
         [Put(5)], [Rebuild(0, 2)];
     stopped_absorber: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Decided, &Merge(0, 3))], [Put(3), Put(4), Get(3)];
-    stopped_after_freeze_of_a_neighbour: flat(2), [Put(1), Put(2), Put(3)],
-        [Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3), Put(4)];
+    stopped_after_freeze_of_a_neighbour: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3), Put(5)];
     stopped_merge_after_unlink: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Unlinked, &Merge(0, 3))], [Put(4), Get(3)];
     stopped_merge_before_announcing: tall(2, 2), [Put(1), Put(2), Put(3)],
@@ -198,20 +206,23 @@ models! {
         [Stop(Step::Decided, &Rebuild(1, 9))], [Put(5), Get(4)];
     stopped_parent_after_mark: tall(2, 3), [Put(1), Put(2), Put(3), Put(4), Put(5)],
         [Stop(Step::Marked, &Merge(1, 9))], [Put(6), Get(4)];
+    merge_past_a_stopped_decision: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Rebuild(0, 2))],
+        [Merge(0, 2)], [Get(2)];
     two_stopped_threads: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Frozen, &Rebuild(0, 1))], [Stop(Step::Decided, &Rebuild(0, 3))], [Put(4)];
     scan_past_a_stopped_freeze: flat(2),
-        [Put(1), Put(2), Put(3), Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3)], [Scan];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3)], [Scan];
     scan_back_past_a_stopped_freeze: flat(2),
-        [Put(1), Put(2), Put(3), Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3)], [Back];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3)], [Back];
     scan_past_a_stopped_mark: flat(2),
-        [Put(1), Put(2), Put(3), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
     scan_back_past_a_stopped_mark: flat(2),
-        [Put(1), Put(2), Put(3), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
     scan_past_a_stopped_absorber: flat(2),
-        [Put(1), Put(2), Put(3), Stop(Step::Decided, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
     scan_back_past_a_stopped_absorber: flat(2),
-        [Put(1), Put(2), Put(3), Stop(Step::Decided, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
 
     // The shipped barrier.
     real_barrier_rebuild_against_get on barrier: flat(2), [Put(1), Put(2), Put(3)],

@@ -332,8 +332,8 @@ impl Collector {
         if let Some(snapshot) = self.view.newest_seeing(0, entry.born) {
             return Verdict::File(snapshot);
         }
-        let hides = entry.version(access.guard).older_word() != 0
-            && !planted(Mutant::SealOverOlder);
+        let hides =
+            entry.version(access.guard).older_word() != 0 && !planted(Mutant::SealOverOlder);
         if hides || self.view.may_come_below(entry.born) { Verdict::Later } else { Verdict::Seal }
     }
 

@@ -10,12 +10,12 @@ use std::ptr::NonNull;
 use super::raw::{BlockRef, Repl};
 use crate::SEALED;
 use crate::mutant::{Mutant, order, planted};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Alignment of a record and of its inline part.
 const ALIGN: usize = 8;
 
-/// State bit: `unlink_sealed` has counted the record as dead. A statistic, outside of the models.
+/// State bit: `unlink_sealed` has counted the record as dead.
 const COUNTED_DEAD: u8 = 1;
 
 /// The fixed part of a record.
@@ -26,7 +26,7 @@ pub(super) struct RecHeader {
     inline_len: u32,
     key_len: u16,
     /// [`COUNTED_DEAD`].
-    state: std::sync::atomic::AtomicU8,
+    state: AtomicU8,
     /// Whether it is a head: an anchor below all keys.
     head: bool,
     #[cfg(whimbrel_loom)]
@@ -155,9 +155,9 @@ impl<'g> RecRef<'g> {
 
     /// Notes that the record is dead; true for the one caller that was first.
     pub(super) fn count_dead(self) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        // ORDERING: Relaxed; a statistic.
-        self.header().state.fetch_or(COUNTED_DEAD, Relaxed) & COUNTED_DEAD == 0
+        // ORDERING: Relaxed; a statistic. Not outside of the models: it says which of two threads tends
+        // the block, and loom must know that their order matters.
+        self.header().state.fetch_or(COUNTED_DEAD, Ordering::Relaxed) & COUNTED_DEAD == 0
     }
 
     /// Where the cell of an anchor leads.
@@ -275,7 +275,7 @@ impl OwnedRec {
             cell: AtomicU64::new(crate::EMPTY),
             inline_len: inline_bytes,
             key_len,
-            state: std::sync::atomic::AtomicU8::new(0),
+            state: AtomicU8::new(0),
             head,
             #[cfg(whimbrel_loom)]
             canary: crate::model::Canary::new(),
