@@ -37,8 +37,13 @@ run_model() {
     { time timeout "$((MODEL_SECONDS * 20))" prlimit --cpu="$MODEL_SECONDS" --core=0 \
         "$1" --exact "$2" --nocapture >"$3" 2>&1 || status=$?; } 2>"$3.time"
     seconds="$(tail -1 "$3.time")"
+    # All starting orders together; of a process that ended at once, what it had said before.
     executions="$(sed -n 's/^executions=\([0-9]*\) bound.*/\1/p' "$3" \
         | awk '{ sum += $1 } END { if (NR > 0) print sum; else print "-" }')"
+    if [ "$executions" = - ]; then
+        executions="$(sed -n 's/^panic: executions=\([0-9]*\) .*/\1/p' "$3" | head -1)"
+    fi
+    executions="${executions:--}"
     bound="$(sed -n 's/^executions=.* bound=\([^ ]*\) .*/\1/p' "$3" | tail -1)"
     bound="${bound:--}"
     if [ "$status" -eq 0 ] && ! grep -q "1 passed" "$3"; then status=1; fi

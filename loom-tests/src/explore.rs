@@ -35,7 +35,8 @@ pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
     }
     let bound = builder.preemption_bound.map_or(Bound::None, Bound::Preemptions);
     let executions = Arc::new(AtomicU64::new(0));
-    let counter = Executions(Arc::clone(&executions), bound, Instant::now());
+    let counter = Executions { count: Arc::clone(&executions), bound, begin: Instant::now() };
+    print_at_panic(&counter);
     builder.check(move || {
         executions.fetch_add(1, Ordering::Relaxed);
         skiplist::begin();
@@ -54,16 +55,37 @@ fn chosen() -> (Option<skiplist::Mutant>, Option<mvcc::Mutant>) {
     chosen
 }
 
-/// Prints the number of executions on drop, after a failure too.
-struct Executions(Arc<AtomicU64>, Bound, Instant);
+/// The number of executions; printed on drop, after a failure too.
+#[derive(Clone)]
+struct Executions {
+    count: Arc<AtomicU64>,
+    bound: Bound,
+    begin: Instant,
+}
+
+impl Executions {
+    fn print(&self, when: &str) {
+        println!(
+            "{when}executions={} bound={:?} seconds={:.1}",
+            self.count.load(Ordering::Relaxed),
+            self.bound,
+            self.begin.elapsed().as_secs_f64()
+        );
+    }
+}
 
 impl Drop for Executions {
     fn drop(&mut self) {
-        let executions = self.0.load(Ordering::Relaxed);
-        println!(
-            "executions={executions} bound={:?} seconds={:.1}",
-            self.1,
-            self.2.elapsed().as_secs_f64()
-        );
+        self.print("");
     }
+}
+
+/// Prints the number at a panic as well: a second one, in a drop, ends the process at once.
+fn print_at_panic(executions: &Executions) {
+    let (executions, before) = (executions.clone(), std::panic::take_hook());
+    let executions = std::mem::ManuallyDrop::new(executions);
+    std::panic::set_hook(Box::new(move |info| {
+        executions.print("panic: ");
+        before(info);
+    }));
 }

@@ -105,7 +105,11 @@ impl<'g> Access<'g> {
         }
         match word.raise(floor) {
             Some(_) => head.value(),
-            None if planted(Mutant::OlderAfterStamp) => head.older()?.value(),
+            None if planted(Mutant::OlderAfterStamp) => {
+                // Loom tries no other thread between the two loads otherwise.
+                self.clock.step();
+                head.older()?.value()
+            }
             None => older?.value(),
         }
     }

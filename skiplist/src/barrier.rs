@@ -85,6 +85,9 @@ pub struct Barrier {
     terminated: CachePadded<AtomicU64>,
     /// Counts and bags, shared out over the threads.
     stripes: Box<[CachePadded<Stripe>]>,
+    /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
+    #[cfg(whimbrel_loom)]
+    step: AtomicU64,
 }
 
 /// The part of the barrier that a group of threads writes.
@@ -178,6 +181,8 @@ impl Barrier {
             current: CachePadded::new(AtomicU64::new(0)),
             terminated: CachePadded::new(AtomicU64::new(0)),
             stripes: (0..stripes).map(|_| CachePadded::new(Stripe::new())).collect(),
+            #[cfg(whimbrel_loom)]
+            step: AtomicU64::new(0),
         }
     }
 
@@ -188,6 +193,7 @@ impl Barrier {
         loop {
             let session = self.open_session();
             self.stripes[stripe].arrive(session);
+            self.step();
             if !planted(Mutant::EnterNoFence) {
                 // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
                 fence_behind_rmw();
@@ -206,6 +212,7 @@ impl Barrier {
     /// Names the sessions that are open now, for [`Barrier::poll`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
+        self.step();
         if !planted(Mutant::TicketNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
             // sees everything that was written before the ticket was taken. Row B4.
@@ -277,6 +284,7 @@ impl Barrier {
 
     fn leave(&self, stripe: usize, session: u64) {
         self.stripes[stripe].depart(session);
+        self.step();
         if !planted(Mutant::LeaveNoFence) {
             // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread
             // sees that its session is closed, or who closes it sees that it left. Row B2.
@@ -290,6 +298,7 @@ impl Barrier {
     /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
     fn try_terminate(&self) {
         loop {
+            self.step();
             if !planted(Mutant::SecondLookNoFence) {
                 // ORDERING: SeqCst fence; the second look: what others wrote before they met our
                 // claim and went away is seen from here on. Row B2.
@@ -300,6 +309,7 @@ impl Barrier {
             if word & CLAIMED != 0 || session >= self.open_session() {
                 return;
             }
+            self.step();
             if !planted(Mutant::CountsNoFence) {
                 // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
                 // session open is in the counts read next. Row B2.
@@ -355,6 +365,17 @@ impl Barrier {
             stripe.reclaimed_bytes.add(bytes);
         }
     }
+
+    #[cfg(whimbrel_loom)]
+    fn step(&self) {
+        // ORDERING: Relaxed; a scheduling point, nothing else.
+        self.step.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(not(whimbrel_loom))]
+    #[inline(always)]
+    #[expect(clippy::unused_self, reason = "the modelled build uses it")]
+    fn step(&self) {}
 
     #[cfg(not(whimbrel_loom))]
     fn my_stripe(&self) -> usize {
@@ -431,6 +452,7 @@ impl Guard<'_> {
     /// - `reclaim(ptr)` may be called from any thread, and does not panic.
     pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
         let item = Item::new(ptr, bytes, reclaim);
+        self.barrier.step();
         if !planted(Mutant::RetireNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
             // than the one read next sees the unlinking. Row B4.
