@@ -41,7 +41,7 @@ run_model() {
     executions="$(sed -n 's/^executions=\([0-9]*\) bound.*/\1/p' "$3" \
         | awk '{ sum += $1 } END { if (NR > 0) print sum; else print "-" }')"
     if [ "$executions" = - ]; then
-        executions="$(sed -n 's/^panic: executions=\([0-9]*\) .*/\1/p' "$3" | head -1)"
+        executions="$(sed -n 's/^panic: executions=\([0-9]*\)$/\1/p' "$3" | head -1)"
     fi
     executions="${executions:--}"
     bound="$(sed -n 's/^executions=.* bound=\([^ ]*\) .*/\1/p' "$3" | tail -1)"

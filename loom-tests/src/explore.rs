@@ -1,7 +1,7 @@
 //! Runs one model over its interleavings.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use whimbrel_mvcc::mutant as mvcc;
@@ -36,9 +36,10 @@ pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
     let bound = builder.preemption_bound.map_or(Bound::None, Bound::Preemptions);
     let executions = Arc::new(AtomicU64::new(0));
     let counter = Executions { count: Arc::clone(&executions), bound, begin: Instant::now() };
-    print_at_panic(&counter);
+    print_at_panic();
     builder.check(move || {
         executions.fetch_add(1, Ordering::Relaxed);
+        TOTAL.fetch_add(1, Ordering::Relaxed);
         skiplist::begin();
         skiplist::plant(in_list);
         mvcc::plant(in_store);
@@ -55,18 +56,20 @@ fn chosen() -> (Option<skiplist::Mutant>, Option<mvcc::Mutant>) {
     chosen
 }
 
-/// The number of executions; printed on drop, after a failure too.
-#[derive(Clone)]
+/// Executions of this process, over all explorations.
+static TOTAL: AtomicU64 = AtomicU64::new(0);
+
+/// Prints the number of executions on drop, after a failure too.
 struct Executions {
     count: Arc<AtomicU64>,
     bound: Bound,
     begin: Instant,
 }
 
-impl Executions {
-    fn print(&self, when: &str) {
+impl Drop for Executions {
+    fn drop(&mut self) {
         println!(
-            "{when}executions={} bound={:?} seconds={:.1}",
+            "executions={} bound={:?} seconds={:.1}",
             self.count.load(Ordering::Relaxed),
             self.bound,
             self.begin.elapsed().as_secs_f64()
@@ -74,18 +77,17 @@ impl Executions {
     }
 }
 
-impl Drop for Executions {
-    fn drop(&mut self) {
-        self.print("");
-    }
-}
-
-/// Prints the number at a panic as well: a second one, in a drop, ends the process at once.
-fn print_at_panic(executions: &Executions) {
-    let (executions, before) = (executions.clone(), std::panic::take_hook());
-    let executions = std::mem::ManuallyDrop::new(executions);
-    std::panic::set_hook(Box::new(move |info| {
-        executions.print("panic: ");
-        before(info);
-    }));
+/// Prints the number at a panic as well: a second panic, in a drop, would end the process at once.
+fn print_at_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            // Loom ends its threads by panics without a text.
+            if info.payload_as_str().is_some() {
+                println!("panic: executions={}", TOTAL.load(Ordering::Relaxed));
+            }
+            before(info);
+        }));
+    });
 }

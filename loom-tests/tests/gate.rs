@@ -12,7 +12,9 @@ use whimbrel_loom_tests::{Bound, explore};
 use whimbrel_migrate::{AccessKind, Gate};
 use whimbrel_mvcc::{Barrier, CaptureOptions, Clock, Store, Ticket};
 
-/// Everything beside the gate is a store: three preemptions of two threads take minutes.
+/// The gate and the barrier.
+const GATE: Bound = Bound::Preemptions(4);
+/// A store beside the gate.
 const STORE: Bound = Bound::Preemptions(2);
 
 /// What the closing task leaves out in the models that must fail.
@@ -56,24 +58,24 @@ fn freeze_against_operation(kind: AccessKind, leaves: Leaves) {
 
 #[test]
 fn freeze_writes_against_a_write() {
-    explore(Bound::None, || freeze_against_operation(AccessKind::Write, Leaves::Nothing));
+    explore(GATE, || freeze_against_operation(AccessKind::Write, Leaves::Nothing));
 }
 
 #[test]
 fn freeze_against_a_read() {
-    explore(Bound::None, || freeze_against_operation(AccessKind::Read, Leaves::Nothing));
+    explore(GATE, || freeze_against_operation(AccessKind::Read, Leaves::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "behind the closed gate")]
 fn a_freeze_that_does_not_wait_is_caught() {
-    explore(Bound::None, || freeze_against_operation(AccessKind::Write, Leaves::TheWait));
+    explore(GATE, || freeze_against_operation(AccessKind::Write, Leaves::TheWait));
 }
 
 /// An operation that finds the gate open again sees the store that was installed before.
 #[test]
 fn open_against_an_operation() {
-    explore(Bound::None, || {
+    explore(GATE, || {
         let (clock, gate) = (Clock::new(), Arc::new(Gate::new()));
         let installed = Arc::new(AtomicU64::new(0));
         let opener = {

@@ -72,7 +72,8 @@ models! {
     // Two neighbouring replacements.
     neighbouring_splits: flat(2), [Put(1), Put(5), Put(2), Put(6)], [Put(3)], [Put(7)];
     neighbouring_rebuilds: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 1)], [Rebuild(0, 3)];
-    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Rebuild(0, 2)], [Rebuild(0, 3)];
+    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Rebuild(0, 2)], [Rebuild(0, 3)];
     rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Rebuild(0, 2), Rebuild(0, 2)], [Rebuild(0, 3)];
     three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3), Put(4)],
@@ -93,22 +94,34 @@ models! {
     merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
     merge_against_insert_left: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Put(0)];
     merge_against_rebuild_left: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 1)];
-    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Rebuild(0, 3)];
-    merge_against_merge: flat(2), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)];
+    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(0, 2)], [Rebuild(0, 3)];
+    merge_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Merge(0, 3)];
+    merge_against_merge_of_neighbour: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(0, 2)], [Merge(0, 3)];
     merge_against_get: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 3)], [Get(3), Get(2)];
     merge_against_scan: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Scan];
     merge_against_scan_back: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Back];
     merge_of_last_against_scan: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Scan];
     merge_of_last_against_scan_back: flat(3), [Put(1), Put(2), Put(3), Put(4)],
         [Merge(0, 2)], [Back];
-    scan_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+    // Three threads: where the writers meet in one block two preemptions, in two blocks one.
+    scan_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Rebuild(0, 3)], [Scan];
-    scan_back_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3), Put(4)],
-        [Merge(0, 2)], [Rebuild(0, 3)], [Back];
-    scan_against_two_merges: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+    scan_against_merge_and_rebuild_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Rebuild(0, 3)], [Scan];
+    scan_against_two_merges: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Merge(0, 3)], [Scan];
-    scan_back_against_two_merges: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+    scan_against_two_merges_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)], [Scan];
+    scan_back_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Rebuild(0, 3)], [Back];
+    scan_back_against_merge_and_rebuild_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Rebuild(0, 3)], [Back];
+    scan_back_against_two_merges: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Merge(0, 3)], [Back];
+    scan_back_against_two_merges_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)], [Back];
     scan_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Put(0)], [Scan];
     scan_back_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
@@ -211,17 +224,21 @@ models! {
     two_stopped_threads: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Frozen, &Rebuild(0, 1))], [Stop(Step::Decided, &Rebuild(0, 3))], [Put(4)];
     scan_past_a_stopped_freeze: flat(2),
-        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3)], [Scan];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))],
+        [Rebuild(0, 3)], [Scan];
     scan_back_past_a_stopped_freeze: flat(2),
-        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3)], [Back];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))],
+        [Rebuild(0, 3)], [Back];
     scan_past_a_stopped_mark: flat(2),
         [Put(1), Put(2), Put(3), Put(4), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
     scan_back_past_a_stopped_mark: flat(2),
         [Put(1), Put(2), Put(3), Put(4), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
     scan_past_a_stopped_absorber: flat(2),
-        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))],
+        [Rebuild(0, 3)], [Scan];
     scan_back_past_a_stopped_absorber: flat(2),
-        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))],
+        [Rebuild(0, 3)], [Back];
 
     // The shipped barrier.
     real_barrier_rebuild_against_get on barrier: flat(2), [Put(1), Put(2), Put(3)],
