@@ -27,6 +27,10 @@ san *ARGS:
 # ThreadSanitizer over the stress tests, with a standard library built for it
 tsan *ARGS:
     ./ci/tsan.sh {{ARGS}}
+# Plants each defect and requires that a model finds it, or a reason why none does
+mutants *ARGS:
+    ./ci/mutants.sh {{ARGS}}
+
 
 # Criterion benches, one file per crate; arguments go to criterion
 bench *ARGS:

@@ -14,6 +14,10 @@ mod models {
     use whimbrel_skiplist::model::{Canary, bury};
     use whimbrel_skiplist::{Barrier, Guard};
 
+    /// For models of two threads. More would take minutes, because every fence is a place where loom
+    /// may switch threads.
+    const TWO: Bound = Bound::Preemptions(4);
+
     /// A barrier and one shared piece of memory behind a pointer.
     struct Shared {
         barrier: Barrier,
@@ -90,7 +94,7 @@ mod models {
     /// An access enters while its session is being closed and terminated.
     #[test]
     fn enter_against_close() {
-        explore(Bound::None, || {
+        explore(TWO, || {
             let shared = Shared::new(1);
             let reader = spawn(&shared, Shared::read);
             let remover = spawn(&shared, |shared| {
@@ -106,7 +110,7 @@ mod models {
     /// The same with the accesses counted on different stripes.
     #[test]
     fn enter_against_close_on_two_stripes() {
-        explore(Bound::None, || {
+        explore(TWO, || {
             let shared = Shared::new(2);
             let reader = spawn(&shared, Shared::read);
             let remover = spawn(&shared, |shared| {
@@ -123,7 +127,7 @@ mod models {
     /// (the lost wake-up). An access that counts itself too late counts as well.
     #[test]
     fn leave_against_close() {
-        explore(Bound::None, || {
+        explore(TWO, || {
             let shared = Shared::new(1);
             shared.remove();
             let leaver = spawn(&shared, |shared| drop(shared.barrier.pin()));
@@ -146,7 +150,7 @@ mod models {
                 shared.barrier.flush();
             };
             let threads = [spawn(&shared, run), spawn(&shared, run)];
-            threads.map(join);
+            threads.into_iter().for_each(join);
             shared.assert_nothing_stranded(2);
         });
     }
@@ -155,7 +159,7 @@ mod models {
     /// and nobody calls again.
     #[test]
     fn leave_against_leave_of_the_next_session() {
-        explore(Bound::None, || {
+        explore(TWO, || {
             let shared = Shared::new(1);
             let first = shared.barrier.pin();
             shared.retire_other(&first);
@@ -211,7 +215,7 @@ mod models {
     /// it.
     #[test]
     fn retire_against_the_next_session() {
-        explore(Bound::None, || {
+        explore(TWO, || {
             let shared = Shared::new(1);
             let reader = spawn(&shared, |shared| {
                 shared.barrier.flush();
@@ -226,7 +230,7 @@ mod models {
     /// The ring is full; the slot of the oldest session must not be used for a new one yet.
     #[test]
     fn ring_full() {
-        explore(Bound::None, || {
+        explore(TWO, || {
             let shared = Shared::new(1);
             let oldest = shared.barrier.pin();
             for _ in 0..3 {

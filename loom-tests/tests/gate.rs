@@ -5,19 +5,17 @@
 //! fail.
 #![cfg(whimbrel_loom)]
 
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
+use whimbrel_loom_tests::{Bound, explore};
 use whimbrel_migrate::{AccessKind, Gate};
 use whimbrel_mvcc::{Barrier, CaptureOptions, Clock, Store, Ticket};
 
-fn explore(bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = bound;
-    builder.max_branches = 20_000;
-    builder.check(model);
-}
+/// The gate and the barrier.
+const GATE: Bound = Bound::Preemptions(4);
+/// A store beside the gate.
+const STORE: Bound = Bound::Preemptions(2);
 
 /// What the closing task leaves out in the models that must fail.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,24 +58,24 @@ fn freeze_against_operation(kind: AccessKind, leaves: Leaves) {
 
 #[test]
 fn freeze_writes_against_a_write() {
-    explore(None, || freeze_against_operation(AccessKind::Write, Leaves::Nothing));
+    explore(GATE, || freeze_against_operation(AccessKind::Write, Leaves::Nothing));
 }
 
 #[test]
 fn freeze_against_a_read() {
-    explore(None, || freeze_against_operation(AccessKind::Read, Leaves::Nothing));
+    explore(GATE, || freeze_against_operation(AccessKind::Read, Leaves::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "behind the closed gate")]
 fn a_freeze_that_does_not_wait_is_caught() {
-    explore(None, || freeze_against_operation(AccessKind::Write, Leaves::TheWait));
+    explore(GATE, || freeze_against_operation(AccessKind::Write, Leaves::TheWait));
 }
 
 /// An operation that finds the gate open again sees the store that was installed before.
 #[test]
 fn open_against_an_operation() {
-    explore(None, || {
+    explore(GATE, || {
         let (clock, gate) = (Clock::new(), Arc::new(Gate::new()));
         let installed = Arc::new(AtomicU64::new(0));
         let opener = {
@@ -130,7 +128,7 @@ fn capture_against_writer(before: Leaves, freeze: Leaves) {
 
 #[test]
 fn gate_and_capture_against_a_writer() {
-    explore(Some(2), || capture_against_writer(Leaves::Nothing, Leaves::Nothing));
+    explore(STORE, || capture_against_writer(Leaves::Nothing, Leaves::Nothing));
 }
 
 /// Writers look for a capture only after their write is settled, so one that misses the capture is
@@ -138,11 +136,11 @@ fn gate_and_capture_against_a_writer() {
 /// capture's contract asks for it.
 #[test]
 fn gate_and_capture_against_a_writer_without_the_wait_before_the_snapshot() {
-    explore(Some(2), || capture_against_writer(Leaves::TheWait, Leaves::Nothing));
+    explore(STORE, || capture_against_writer(Leaves::TheWait, Leaves::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "acknowledged write is missing")]
 fn a_last_round_that_does_not_wait_for_the_freeze_is_caught() {
-    explore(Some(2), || capture_against_writer(Leaves::Nothing, Leaves::TheWait));
+    explore(STORE, || capture_against_writer(Leaves::Nothing, Leaves::TheWait));
 }

@@ -3,15 +3,17 @@
 //! Method: loom explores each model (threads of one or a few operations on a preloaded list with
 //! blocks of 2 or 3 words); every dereference reads a canary, what is retired is reclaimed at the
 //! earliest moment that a barrier may choose, and at the end the structure, the content and the
-//! number of allocations are checked. `every_mutant_is_killed` runs the models again, each in a
-//! process of its own, with one defect planted.
+//! number of allocations are checked. `ci/mutants.sh` runs them again with one defect planted.
 #![cfg(whimbrel_loom)]
 
 mod list_harness;
 
 use list_harness::{Model, Op, Op::*, explore};
-use whimbrel_skiplist::Shape;
-use whimbrel_skiplist::model::{Mutant, Step};
+use whimbrel_loom_tests::Bound;
+use whimbrel_skiplist::model::{Step, allocated};
+use whimbrel_skiplist::sync::Arc;
+use whimbrel_skiplist::sync::atomic::{AtomicPtr, Ordering};
+use whimbrel_skiplist::{Barrier, List, SegmentBuilder, Shape};
 
 const fn flat(words: usize) -> Shape {
     Shape { words: [words, words], fill: [words - 1, words - 1], levels: 1 }
@@ -21,16 +23,20 @@ const fn tall(words: usize, levels: usize) -> Shape {
     Shape { words: [words, words], fill: [words - 1, words - 1], levels }
 }
 
+/// `name (at bound)? (bulk [keys])? (on barrier)?: shape, [setup], [operations of a thread], ..;`
+///
+/// The bound is 2 preemptions unless given. `bulk` builds the list from these keys in bulk, `on
+/// barrier` uses the shipped barrier in place of precise sessions.
 macro_rules! models {
-    ($($name:ident $(at $bound:literal)?: $shape:expr, [$($setup:expr),*], $([$($op:expr),*]),+;)*) => {
+    ($($name:ident $(at $bound:literal)? $(bulk [$($key:literal),*])? $(on $barrier:ident)?:
+       $shape:expr, [$($setup:expr),*], $([$($op:expr),*]),+;)*) => {
         $(#[test]
         fn $name() {
             explore(&Model {
-                name: stringify!($name),
                 bound: [$($bound,)? 2][0],
                 shape: $shape,
-                bulk: &[],
-                real_barrier: false,
+                bulk: &[$($($key),*)?],
+                real_barrier: [$(stringify!($barrier),)? ""][0] == "barrier",
                 setup: &[$($setup),*],
                 threads: &[$(&[$($op),*] as &[Op]),+],
             });
@@ -38,6 +44,8 @@ macro_rules! models {
     };
 }
 
+// Blocks of two words are rebuilt with one record each: after puts of 1 to n the blocks are {1}, {2}, ..,
+// {n - 1, n}.
 models! {
     // Claims of words.
     claim_two_keys: flat(3), [], [Put(1)], [Put(2)];
@@ -64,10 +72,11 @@ models! {
     // Two neighbouring replacements.
     neighbouring_splits: flat(2), [Put(1), Put(5), Put(2), Put(6)], [Put(3)], [Put(7)];
     neighbouring_rebuilds: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 1)], [Rebuild(0, 3)];
-    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3)], [Rebuild(0, 2)], [Rebuild(0, 3)];
-    rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3)],
+    neighbouring_rebuilds_later: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Rebuild(0, 2)], [Rebuild(0, 3)];
+    rebuild_twice_and_right: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Rebuild(0, 2), Rebuild(0, 2)], [Rebuild(0, 3)];
-    three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3)],
+    three_rebuilds at 1: flat(2), [Put(1), Put(2), Put(3), Put(4)],
         [Rebuild(0, 1)], [Rebuild(0, 2)], [Rebuild(0, 3)];
 
     // Readers and scans against replacements.
@@ -85,11 +94,38 @@ models! {
     merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
     merge_against_insert_left: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Put(0)];
     merge_against_rebuild_left: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 1)];
-    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Rebuild(0, 3)];
+    merge_against_rebuild_right: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(0, 2)], [Rebuild(0, 3)];
     merge_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Merge(0, 3)];
+    merge_against_merge_of_neighbour: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(0, 2)], [Merge(0, 3)];
     merge_against_get: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 3)], [Get(3), Get(2)];
     merge_against_scan: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Scan];
     merge_against_scan_back: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Back];
+    merge_of_last_against_scan: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Scan];
+    merge_of_last_against_scan_back: flat(3), [Put(1), Put(2), Put(3), Put(4)],
+        [Merge(0, 2)], [Back];
+    // Three threads: where the writers meet in one block two preemptions, in two blocks one.
+    scan_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Rebuild(0, 3)], [Scan];
+    scan_against_merge_and_rebuild_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Rebuild(0, 3)], [Scan];
+    scan_against_two_merges: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Merge(0, 3)], [Scan];
+    scan_against_two_merges_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)], [Scan];
+    scan_back_against_merge_and_rebuild: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Rebuild(0, 3)], [Back];
+    scan_back_against_merge_and_rebuild_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Rebuild(0, 3)], [Back];
+    scan_back_against_two_merges: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Merge(0, 3)], [Back];
+    scan_back_against_two_merges_of_neighbours at 1: flat(2),
+        [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)], [Back];
+    scan_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Put(0)], [Scan];
+    scan_back_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Put(0)], [Back];
 
     // Two levels: announcements.
     split_with_get: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Get(2), Get(3)];
@@ -108,6 +144,8 @@ models! {
         [Merge(0, 3)], [Get(3), Get(3)];
     rebuild_child_and_get: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 3), Rebuild(0, 3)], [Get(3), Get(3)];
+    rebuild_of_child_by_two_and_get: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2), Get(2)], [Rebuild(0, 2)];
     three_generations: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Rebuild(0, 2), Merge(0, 3)], [Get(3), Get(2)];
     seal_of_anchor_against_get: tall(2, 2), [Put(1), Put(2), Put(3)],
@@ -119,9 +157,28 @@ models! {
     parent_entry_dies: tall(2, 2), [Put(1), Put(2), Put(3), Merge(0, 2)],
         [Rebuild(1, 9)], [Get(3), Get(1)];
 
-    // Growth in height.
+    // Three threads and two levels: two preemptions take minutes.
+    announce_against_both_rebuilds at 1: tall(2, 2), [Put(1), Put(2)],
+        [Put(3)], [Rebuild(0, 3)], [Rebuild(1, 9)];
+
+    // Growth in height. In the second pair level 1 is missing above two blocks, because who should
+    // have announced the second one has stopped.
     growth_against_growth: tall(2, 3), [Put(1)], [Put(2)], [Put(3)];
     growth_against_get: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Get(2)];
+    growth_at_two_blocks: tall(2, 3),
+        [Put(1), Put(5), Stop(Step::Retired, &Rebuild(0, 1)), Put(3), Put(6)], [Put(2)], [Put(7)];
+    growth_at_two_blocks_against_get: tall(2, 3),
+        [Put(1), Put(5), Stop(Step::Retired, &Rebuild(0, 1)), Put(3), Put(6)],
+        [Put(2)], [Put(7)], [Get(6)];
+    growth_of_both_threads: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Put(4)];
+    growth_of_both_threads_against_get: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Put(4)], [Get(2)];
+    growth_to_three_levels: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+        [Put(5)], [Get(1), Get(4)];
+    // One preemption: the second put splits and announces on two levels as well.
+    growth_to_three_levels_against_put at 1: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+        [Put(5)], [Put(6)];
+    growth_against_scan: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Scan];
+    growth_against_scan_back: tall(2, 3), [Put(1), Put(2)], [Put(3)], [Back];
 
     // Removal through the policy.
     remove_against_insert: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Put(3)];
@@ -137,8 +194,8 @@ models! {
         [Stop(Step::Retired, &Put(3))], [Put(4), Get(2)];
     stopped_after_mark: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Marked, &Merge(0, 3))], [Get(3), Put(4)];
-    stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3)],
-        [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(4)];
+    stopped_after_mark_neighbours: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3), Put(5)];
     mark_after_put_against_rebuild: flat(3), [Put(1), Put(2), Put(3), Put(4), Rebuild(0, 4)],
         [Put(5), Stop(Step::Marked, &Merge(0, 4))], [Rebuild(0, 2)];
     scan_past_a_stopped_decision: flat(3),
@@ -149,119 +206,93 @@ models! {
         [Put(5)], [Rebuild(0, 2)];
     stopped_absorber: tall(2, 2), [Put(1), Put(2), Put(3)],
         [Stop(Step::Decided, &Merge(0, 3))], [Put(3), Put(4), Get(3)];
+    stopped_after_freeze_of_a_neighbour: flat(2), [Put(1), Put(2), Put(3), Put(4)],
+        [Stop(Step::Frozen, &Rebuild(0, 2))], [Rebuild(0, 3), Put(5)];
+    stopped_merge_after_unlink: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Unlinked, &Merge(0, 3))], [Put(4), Get(3)];
+    stopped_merge_before_announcing: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Retired, &Merge(0, 3))], [Put(4), Get(3)];
+    stopped_parent_after_freeze: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+        [Stop(Step::Frozen, &Rebuild(1, 9))], [Put(5), Get(4)];
+    stopped_parent_after_decision: tall(2, 3), [Put(1), Put(2), Put(3), Put(4)],
+        [Stop(Step::Decided, &Rebuild(1, 9))], [Put(5), Get(4)];
+    stopped_parent_after_mark: tall(2, 3), [Put(1), Put(2), Put(3), Put(4), Put(5)],
+        [Stop(Step::Marked, &Merge(1, 9))], [Put(6), Get(4)];
+    merge_past_a_stopped_decision: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Rebuild(0, 2))],
+        [Merge(0, 2)], [Get(2)];
+    two_stopped_threads: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Stop(Step::Frozen, &Rebuild(0, 1))], [Stop(Step::Decided, &Rebuild(0, 3))], [Put(4)];
+    scan_past_a_stopped_freeze: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))],
+        [Rebuild(0, 3)], [Scan];
+    scan_back_past_a_stopped_freeze: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Frozen, &Rebuild(0, 2))],
+        [Rebuild(0, 3)], [Back];
+    scan_past_a_stopped_mark: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Scan];
+    scan_back_past_a_stopped_mark: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Marked, &Merge(0, 2))], [Rebuild(0, 3)], [Back];
+    scan_past_a_stopped_absorber: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))],
+        [Rebuild(0, 3)], [Scan];
+    scan_back_past_a_stopped_absorber: flat(2),
+        [Put(1), Put(2), Put(3), Put(4), Stop(Step::Decided, &Merge(0, 2))],
+        [Rebuild(0, 3)], [Back];
+
+    // The shipped barrier.
+    real_barrier_rebuild_against_get on barrier: flat(2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2)], [Get(3)];
+    real_barrier_merge_against_get on barrier: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 3)], [Get(3)];
+    real_barrier_split_against_scan on barrier: flat(2), [Put(1), Put(2), Put(3)], [Put(4)], [Scan];
+    real_barrier_merge_against_scan_back on barrier: flat(2), [Put(1), Put(2), Put(3)],
+        [Merge(0, 2)], [Back];
+
+    // Lists that were built in bulk: three levels, with empty leftmost blocks.
+    bulk_list_split_against_get bulk [1, 4, 6, 7]: tall(3, 4), [], [Put(5)], [Get(4), Get(7)];
+    bulk_list_merge_against_insert bulk [1, 4, 6, 7]: tall(3, 4), [], [Merge(0, 6)], [Put(5)];
+    bulk_list_split_against_scan bulk [1, 4, 6, 7]: tall(3, 4), [], [Put(5)], [Scan];
+    bulk_list_merge_against_scan_back bulk [1, 4, 6, 7]: tall(3, 4), [], [Merge(0, 6)], [Back];
+    bulk_list_insert_before_all_against_get bulk [1, 4, 6, 7]: tall(3, 4), [], [Put(0)], [Get(1)];
+    bulk_list_rebuild_of_parent_against_split bulk [1, 4, 6, 7]: tall(3, 4), [],
+        [Rebuild(1, 5)], [Put(5)];
+    bulk_list_against_two_writers bulk [1, 4, 6, 7]: tall(3, 4), [], [Put(5)], [Put(8)], [Get(6)];
 }
 
-/// Runs a model on the real barrier, or on a list that was built in bulk.
-fn explore_on(name: &'static str, shape: Shape, bulk: &'static [u8], threads: Threads) {
-    let (real_barrier, setup): (bool, &[Op]) =
-        if bulk.is_empty() { (true, &[Put(1), Put(2), Put(3)]) } else { (false, &[]) };
-    explore(&Model { name, bound: 2, shape, bulk, real_barrier, setup, threads });
-}
-
-type Threads = &'static [&'static [Op]];
-
+/// A list that is built in bulk by one thread and handed over through a pointer: who sees the pointer
+/// sees every record and block, though they were written without any ordering.
 #[test]
-fn real_barrier_rebuild_against_get() {
-    let threads: Threads = &[&[Rebuild(0, 2)], &[Get(3)]];
-    explore_on("real_barrier_rebuild_against_get", flat(2), &[], threads);
-}
-
-#[test]
-fn real_barrier_merge_against_get() {
-    let threads: Threads = &[&[Merge(0, 3)], &[Get(3)]];
-    explore_on("real_barrier_merge_against_get", flat(2), &[], threads);
-}
-
-#[test]
-fn real_barrier_split_against_scan() {
-    let threads: Threads = &[&[Put(4)], &[Scan]];
-    explore_on("real_barrier_split_against_scan", flat(2), &[], threads);
-}
-
-#[test]
-fn bulk_list_split_against_get() {
-    let threads: Threads = &[&[Put(5)], &[Get(4), Get(7)]];
-    explore_on("bulk_list_split_against_get", tall(3, 4), &[1, 4, 6, 7], threads);
-}
-
-#[test]
-fn bulk_list_merge_against_insert() {
-    let threads: Threads = &[&[Merge(0, 6)], &[Put(5)]];
-    explore_on("bulk_list_merge_against_insert", tall(3, 4), &[1, 4, 6, 7], threads);
-}
-
-/// Each defect, and models that find it; the first one that does ends the search.
-const KILLERS: &[(Mutant, &[&str])] = &[
-    (Mutant::RelaxedWordLoad, &["claim_same_key", "get_beside_put"]),
-    (Mutant::RelaxedWordClaim, &["claim_same_key", "get_beside_put"]),
-    (Mutant::RelaxedWordFailure, &["claim_same_key"]),
-    (Mutant::RelaxedNextLoad, &["get_across_two_splits"]),
-    (Mutant::RelaxedUnlink, &["get_across_two_splits"]),
-    (Mutant::RelaxedReplLoad, &["get_across_split"]),
-    (Mutant::RelaxedDecision, &["get_across_split"]),
-    (Mutant::RelaxedAbsorb, &["mark_after_put_against_rebuild"]),
-    (Mutant::RelaxedCellLoad, &["rebuild_child_and_get"]),
-    (Mutant::RelaxedAdvance, &["rebuild_child_and_get"]),
-    (Mutant::RelaxedSeal, &["seal_of_anchor_against_get"]),
-    (Mutant::RelaxedSealLoad, &["seal_of_anchor_against_get"]),
-    (Mutant::NextNotFrozen, &["neighbouring_rebuilds", "neighbouring_splits"]),
-    (Mutant::WordsNotClosed, &["insert_against_rebuild"]),
-    (Mutant::ClosedByStore, &["insert_against_rebuild"]),
-    (Mutant::LiveSetBeforeFreeze, &["insert_against_rebuild"]),
-    (Mutant::NotTheFirstEmptyWord, &["claim_same_key"]),
-    (Mutant::FailedClaimNotJudged, &["claim_same_key"]),
-    (Mutant::EmptyHitPassed, &["claim_same_key"]),
-    (Mutant::SealIgnored, &["put_over_sealed_twice", "merge_and_get_again"]),
-    (Mutant::SealedFound, &["sealed_against_put"]),
-    (Mutant::DecisionByStore, &["same_key_across_split"]),
-    (Mutant::UnsealedDropped, &["get_across_split"]),
-    (Mutant::AbsorbedContentIgnored, &["merge_against_get"]),
-    (Mutant::AbsorbBeforeFreeze, &["put_beside_rebuild_after_mark"]),
-    (Mutant::AbsorbFollowedFromAnchor, &["stopped_after_mark", "stopped_absorber"]),
-    (Mutant::FrozenNextFollowed, &["neighbouring_splits"]),
-    (Mutant::DecidedBlockRead, &["neighbouring_splits"]),
-    (Mutant::UnlinkOnFrozen, &["neighbouring_rebuilds"]),
-    (Mutant::NoHelpForFrozen, &["neighbouring_rebuilds"]),
-    (Mutant::RetiredBeforeUnlink, &["get_across_split"]),
-    (Mutant::RetiredBeforeAdvance, &["get_across_split"]),
-    (Mutant::AnchorNotAdvanced, &["rebuild_child_and_get"]),
-    (Mutant::AnchorSealedEarly, &["seal_of_anchor_against_get"]),
-    (Mutant::AnchorNotSealed, &["merge_and_get_again"]),
-    (Mutant::AbsorberRetiresAnchor, &["merge_and_get_again"]),
-    (Mutant::AnnouncedUnchecked, &["late_announcement"]),
-    (Mutant::ConflictSealedWithoutHelp, &["late_announcement"]),
-    (Mutant::ConflictTakenForSuccess, &["late_announcement"]),
-    (Mutant::HelpersAnnounce, &["splits_of_one_key", "announce_against_child_rebuild"]),
-    (Mutant::ScanIgnoresRepl, &["scan_past_a_stopped_decision"]),
-];
-
-#[test]
-fn every_mutant_is_killed() {
-    let mut survivors = Vec::new();
-    let mut killed = 0;
-    for (mutant, models) in KILLERS {
-        match models.iter().find(|model| finds(model, *mutant)) {
-            Some(model) => {
-                killed += 1;
-                println!("{mutant:?}: {model}");
-            }
-            None => survivors.push(mutant),
+fn bulk_list_handed_over() {
+    whimbrel_loom_tests::explore(Bound::None, || {
+        let place = Arc::new(AtomicPtr::new(std::ptr::null_mut::<List>()));
+        let builder = {
+            let place = place.clone();
+            loom::thread::spawn(move || {
+                let mut builder = SegmentBuilder::with_shape(tall(2, 3));
+                for key in [1, 4, 6] {
+                    builder.push(&[key], 0, |_| 2).expect("ascending keys");
+                }
+                let segments = vec![builder.finish()];
+                let list = List::from_segments(Arc::new(Barrier::new()), segments);
+                let list = Box::into_raw(Box::new(list.expect("one segment")));
+                place.store(list, Ordering::Release);
+            })
+        };
+        let seen = place.load(Ordering::Acquire);
+        if !seen.is_null() {
+            // SAFETY: freed below, after both threads.
+            let list = unsafe { &*seen };
+            let guard = list.barrier().pin();
+            assert!(list.find(&[4], &guard).is_some() && list.find(&[6], &guard).is_some());
+            assert_eq!(list.find(&[5], &guard), None);
+            assert_eq!(list.last(&guard).map(|record| record.key()), Some(&[6][..]));
         }
-    }
-    println!("{} mutants, {killed} killed, 0 justified", KILLERS.len());
-    println!("every_mutant_is_killed executions={killed} bound=2 ");
-    assert!(survivors.is_empty(), "not found: {survivors:?}");
-}
-
-/// Whether the model fails when the defect is planted.
-fn finds(model: &str, mutant: Mutant) -> bool {
-    let binary = std::env::current_exe().expect("the test has a path");
-    let output = std::process::Command::new(binary)
-        .args(["--exact", model, "--nocapture"])
-        .env("WHIMBREL_MUTANT", format!("{mutant:?}"))
-        .output()
-        .expect("the test runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("running 1 test"), "there is no model {model}");
-    !output.status.success()
+        builder.join().expect("no panic");
+        // SAFETY: from the box above; nobody else is left.
+        let mut list = unsafe { Box::from_raw(place.load(Ordering::Relaxed)) };
+        assert_eq!(list.audit(), 3);
+        drop(list);
+        assert_eq!(allocated(), 0, "blocks or records were leaked");
+    });
 }

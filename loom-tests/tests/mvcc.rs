@@ -7,13 +7,11 @@
 
 mod mvcc_common;
 
-use mvcc_common::{A, Act, B, World, at, explore_acts};
+use mvcc_common::{A, Act, B, C, D, World, at, explore_acts, explore_loaded};
 use whimbrel_loom_tests::Bound;
 use whimbrel_mvcc::Inserted;
 
 const TWO: Bound = Bound::Preemptions(3);
-/// Small enough for every interleaving.
-const ALL: Bound = Bound::None;
 const THREE: Bound = Bound::Preemptions(2);
 
 fn nothing(_: &World) {}
@@ -37,7 +35,7 @@ fn snapshot_read_twice(world: &World) -> Vec<u8> {
 
 #[test]
 fn put_over_a_value_against_snapshot_and_read() {
-    explore_acts(ALL, put_old, &[put_two, snapshot_read_twice], |world, saw| {
+    explore_acts(TWO, put_old, &[put_two, snapshot_read_twice], |world, saw| {
         assert!(saw[1][0] == 1 || saw[1][0] == 2);
         assert_eq!(world.get(A), 2);
     });
@@ -45,7 +43,7 @@ fn put_over_a_value_against_snapshot_and_read() {
 
 #[test]
 fn put_of_an_absent_key_against_snapshot_and_read() {
-    explore_acts(ALL, nothing, &[put_two, snapshot_read_twice], |world, saw| {
+    explore_acts(TWO, nothing, &[put_two, snapshot_read_twice], |world, saw| {
         assert!(saw[1][0] == 0 || saw[1][0] == 2);
         assert_eq!(world.get(A), 2);
     });
@@ -59,7 +57,7 @@ fn own_put_is_in_the_next_snapshot_beside_a_latest_read() {
         vec![]
     };
     let read: Act = |world| vec![world.get(A)];
-    explore_acts(ALL, put_old, &[put_then_snapshot, read], |_, saw| {
+    explore_acts(TWO, put_old, &[put_then_snapshot, read], |_, saw| {
         assert!(saw[1][0] == 1 || saw[1][0] == 2);
     });
 }
@@ -161,7 +159,7 @@ fn put_against_insert_unique() {
 #[test]
 fn remove_against_put() {
     let remove: Act = |world| vec![world.remove(A)];
-    explore_acts(ALL, put_old, &[put_two, remove], |world, saw| match saw[1][0] {
+    explore_acts(TWO, put_old, &[put_two, remove], |world, saw| match saw[1][0] {
         1 => assert_eq!(world.get(A), 2, "removed before the put"),
         2 => assert_eq!(world.get(A), 0, "removed after the put"),
         other => panic!("removed {other}"),
@@ -171,7 +169,7 @@ fn remove_against_put() {
 #[test]
 fn remove_against_remove() {
     let remove: Act = |world| vec![world.remove(A)];
-    explore_acts(ALL, put_old, &[remove, remove], |world, saw| {
+    explore_acts(TWO, put_old, &[remove, remove], |world, saw| {
         assert_eq!(saw[0][0] + saw[1][0], 1, "exactly one removes it");
         assert_eq!(world.get(A), 0);
     });
@@ -207,4 +205,59 @@ fn put_and_read_by_another_thread_against_snapshot() {
         vec![]
     };
     explore_acts(THREE, nothing, &[put_two, read_then_put, look], |_, _| {});
+}
+
+/// What a snapshot sees of the keys `A` to `D`, by a scan; the scan of the same snapshot backwards agrees.
+fn scan(world: &World) -> Vec<u8> {
+    let snapshot = world.store.snapshot();
+    let seen: Vec<_> = snapshot.range(..).entries().collect();
+    let mut back: Vec<_> = snapshot.range(..).rev().entries().collect();
+    back.reverse();
+    assert_eq!(back, seen, "the snapshot changed");
+    [A, B, C, D].map(|key| seen.iter().find(|(k, _)| k == key).map_or(0, |(_, v)| v[0])).to_vec()
+}
+
+#[test]
+fn put_that_splits_a_block_against_snapshot_scan() {
+    // Three keys fill a block of the modelled build.
+    let fill: fn(&World) = |world| [A, B, C].iter().for_each(|key| world.put(key, 1));
+    let split: Act = |world| {
+        world.put(D, 2);
+        vec![]
+    };
+    explore_acts(THREE, fill, &[split, scan], |world, saw| {
+        assert!(saw[1] == [1, 1, 1, 0] || saw[1] == [1, 1, 1, 2], "{saw:?}");
+        assert_eq!(scan(world), [1, 1, 1, 2]);
+    });
+}
+
+#[test]
+fn put_on_a_loaded_store_against_snapshot_scan() {
+    let put: Act = |world| {
+        world.put(C, 2);
+        vec![]
+    };
+    explore_loaded(THREE, &[put, scan], |world, saw| {
+        assert!(saw[1] == [1, 1, 1, 1] || saw[1] == [1, 1, 2, 1], "{saw:?}");
+        assert_eq!(scan(world), [1, 1, 2, 1]);
+    });
+}
+
+#[test]
+fn remove_and_put_on_a_loaded_store_against_latest_read() {
+    let rewrite: Act = |world| {
+        assert_eq!(world.remove(D), 1);
+        world.put(D, 2);
+        vec![]
+    };
+    let read: Act = |world| vec![world.get(D), world.get(D)];
+    explore_loaded(THREE, &[rewrite, read], |world, saw| {
+        let order = |value: u8| match value {
+            1 => 0,
+            0 => 1,
+            _ => 2,
+        };
+        assert!(order(saw[1][0]) <= order(saw[1][1]), "{saw:?}");
+        assert_eq!(scan(world), [1, 1, 1, 2]);
+    });
 }

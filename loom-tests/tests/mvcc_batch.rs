@@ -220,3 +220,22 @@ fn two_batches_with_one_precondition() {
         assert_eq!((world.get(A), world.get(B)), (value, value));
     });
 }
+
+#[test]
+fn batch_read_after_its_descriptor_is_gone() {
+    // The owner leaves nothing behind that leads to the descriptor, which the barrier reclaims.
+    let batch: Act = |world| {
+        batch_both(world, 2);
+        world.clock.barrier().flush();
+        vec![]
+    };
+    let read: Act = |world| {
+        let (b, a) = (world.get(B), world.get(A));
+        assert!(a >= b, "the batch was seen on one key, and not on the other afterwards");
+        vec![]
+    };
+    explore_acts(READ, put_old, &[batch, read], |world, _| {
+        world.clock.barrier().flush();
+        assert_eq!((world.get(A), world.get(B)), (2, 2));
+    });
+}

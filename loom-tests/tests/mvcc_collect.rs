@@ -232,3 +232,91 @@ fn capture_against_batch_and_its_helper() {
         assert_eq!(world.drain(), [A, B]);
     });
 }
+
+#[test]
+fn capture_of_intervals_drained_against_writer() {
+    let round: Act = |world| {
+        world.drain_all();
+        vec![at(&world.store.snapshot(), A)]
+    };
+    let before: fn(&World) = |world| {
+        put_old(world);
+        world.start_capture_of_intervals();
+    };
+    explore_acts(TWO, before, &[put_two, round], |world, saw| {
+        let captured = world.drain_all();
+        assert!(saw[1][0] == 2 || captured.intervals.len() == 1, "lost: {saw:?}, {captured:?}");
+    });
+}
+
+#[test]
+fn capture_stopped_against_writer() {
+    let stop: Act = |world| {
+        world.stop_capture();
+        world.clock.barrier().flush();
+        vec![]
+    };
+    let before: fn(&World) = |world| {
+        put_old(world);
+        world.start_capture();
+    };
+    explore_acts(TWO, before, &[put_two, stop], |world, _| assert_eq!(world.get(A), 2));
+}
+
+#[test]
+fn collection_against_closing_of_the_snapshots_that_hold_it() {
+    // What was filed under a snapshot that closes while the collector looks is found all the same, by
+    // the next collection and without another snapshot that closes.
+    let before: fn(&World) = |world| {
+        world.put(A, 1);
+        world.hold();
+        world.put(A, 2);
+        collect(world);
+        world.hold();
+        world.put(A, 3);
+    };
+    let close: Act = |world| {
+        world.release();
+        vec![]
+    };
+    explore_acts(TWO, before, &[close, collect], |world, _| {
+        collect_twice(world);
+        let stats = world.store.stats();
+        assert_eq!((stats.dead, stats.versions), (0, 1), "garbage stays: {stats:?}");
+    });
+}
+
+#[test]
+fn registrations_that_need_another_chunk_against_collection() {
+    // Two slots a chunk in modelled builds, both taken.
+    let before: fn(&World) = |world| {
+        world.put(A, 1);
+        world.hold();
+        world.hold();
+    };
+    let put_and_collect: Act = |world| {
+        world.put(A, 2);
+        collect(world)
+    };
+    let acts = [look_twice as Act, look_twice, put_and_collect];
+    explore_acts(THREE, before, &acts, |_, saw| {
+        assert!(saw[0][0] > 0 && saw[1][0] > 0, "{saw:?}");
+    });
+}
+
+#[test]
+fn seal_of_a_tombstone_over_a_value_against_snapshot() {
+    // The open snapshot sees the value below the tombstone.
+    let before: fn(&World) = |world| {
+        world.put(A, 1);
+        world.hold();
+        world.remove(A);
+    };
+    let release_and_collect: Act = |world| {
+        world.release();
+        collect(world)
+    };
+    explore_acts(TWO, before, &[release_and_collect, look_twice], |_, saw| {
+        assert_eq!(saw[1][0], 0, "removed before");
+    });
+}

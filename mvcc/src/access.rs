@@ -7,7 +7,7 @@ use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED};
 
 use crate::batch;
 use crate::clock::ClockInner;
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, order, planted};
 use crate::stamp::{By, Stamp};
 use crate::store::StoreInner;
 use crate::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ impl<'g> Access<'g> {
 
     pub(crate) fn cell_word(record: Record<'g>) -> u64 {
         // ORDERING: Acquire; pairs with the installing exchange: the version is seen whole. Row V7.
-        record.cell().load(Ordering::Acquire)
+        record.cell().load(order(Mutant::CellLoadRelaxed, Ordering::Acquire))
     }
 
     /// The newest version, whatever its state.
@@ -110,6 +110,11 @@ impl<'g> Access<'g> {
         }
         match word.raise(floor) {
             Some(_) => head.value(),
+            None if planted(Mutant::OlderAfterStamp) => {
+                // Loom tries no other thread between the two loads otherwise.
+                self.clock.step();
+                head.older()?.value()
+            }
             None => older?.value(),
         }
     }
@@ -157,8 +162,12 @@ impl<'g> Access<'g> {
         let word = fresh.word();
         // ORDERING: AcqRel; Release publishes the version (pairs with `cell_word`); Acquire so that
         // who supersedes a version is ordered after who installed it. Row V7.
-        let placed =
-            record.cell().compare_exchange(below, word, Ordering::AcqRel, Ordering::Relaxed);
+        let acq_rel = if planted(Mutant::InstallNotAcquired) {
+            Ordering::Release
+        } else {
+            order(Mutant::InstallRelaxed, Ordering::AcqRel)
+        };
+        let placed = record.cell().compare_exchange(below, word, acq_rel, Ordering::Relaxed);
         if placed.is_err() {
             return Err(fresh);
         }

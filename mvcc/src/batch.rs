@@ -451,6 +451,9 @@ fn file(carried: &Carried<'_>, by: By) {
 /// Writes the number into the heads that are still of this batch (invariant D1). Below a head that was
 /// done by who superseded it.
 fn make_direct<'g>(access: Access<'g>, batch: &'g Descriptor, carried: &Carried<'g>) {
+    if planted(Mutant::NotMadeDirect) {
+        return;
+    }
     for (at, op) in batch.ops.iter().enumerate() {
         let access = access.within(op.store());
         let record = carried.records.get(at).copied().or_else(|| access.find(&op.key));

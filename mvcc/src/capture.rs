@@ -5,10 +5,13 @@
 //! key, that its *bucket* is dirty: one of at most a few thousand intervals, cut from the store when the
 //! capture began. Draining gives the keys and the dirty intervals.
 
+#[cfg(whimbrel_loom)]
+use std::alloc::Layout;
 use std::ops::Bound;
 use std::ptr::NonNull;
 
 use crate::access::Access;
+use crate::mutant::{Mutant, order, planted};
 use crate::store::Store;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::{Error, KeyRange};
@@ -82,6 +85,8 @@ impl Captured {
 struct Node {
     next: *mut Node,
     key: Box<[u8]>,
+    #[cfg(whimbrel_loom)]
+    canary: whimbrel_skiplist::model::Canary,
 }
 
 /// What writers see of a capture.
@@ -92,10 +97,14 @@ pub(crate) struct CaptureState {
     /// Ascending; bucket i lies between separators i - 1 and i.
     separators: Vec<Vec<u8>>,
     dirty: Box<[AtomicU64]>,
+    #[cfg(whimbrel_loom)]
+    canary: whimbrel_skiplist::model::Canary,
 }
 
 impl CaptureState {
     fn note(&self, key: &[u8]) {
+        #[cfg(whimbrel_loom)]
+        self.canary.touch();
         let cost = (key.len() + KEY_OVERHEAD) as u64;
         // ORDERING: Relaxed; a budget, exact enough. Row V12.
         if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > self.max_bytes {
@@ -111,18 +120,25 @@ impl CaptureState {
         let bucket = self.separators.partition_point(|separator| separator.as_slice() <= key);
         // ORDERING: Release; pairs with the Acquire in `drain`: who sees the bucket dirty sees the
         // write. Row V12.
-        self.dirty[bucket / 64].fetch_or(1 << (bucket % 64), Ordering::Release);
+        let release = order(Mutant::CapturePushRelaxed, Ordering::Release);
+        self.dirty[bucket / 64].fetch_or(1 << (bucket % 64), release);
     }
 
     fn push(&self, key: &[u8]) {
-        let node = Box::into_raw(Box::new(Node { next: std::ptr::null_mut(), key: key.into() }));
+        let node = Box::into_raw(Box::new(Node {
+            next: std::ptr::null_mut(),
+            key: key.into(),
+            #[cfg(whimbrel_loom)]
+            canary: whimbrel_skiplist::model::Canary::new(),
+        }));
         // ORDERING: Relaxed; compared only. Row V12.
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
             // SAFETY: from the box above, not shared before the exchange succeeds.
             unsafe { (*node).next = top };
             // ORDERING: Release; pairs with the Acquire in `drain`. Row V12.
-            match self.top.compare_exchange(top, node, Ordering::Release, Ordering::Relaxed) {
+            let release = order(Mutant::CapturePushRelaxed, Ordering::Release);
+            match self.top.compare_exchange(top, node, release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => top = found,
             }
@@ -132,10 +148,13 @@ impl CaptureState {
     fn drain(&self) -> Captured {
         let (mut keys, mut bytes) = (Vec::new(), 0);
         // ORDERING: Acquire; pairs with the Release in `push`. Row V12.
-        let mut next = self.top.swap(std::ptr::null_mut(), Ordering::Acquire);
+        let acquire = order(Mutant::CaptureDrainRelaxed, Ordering::Acquire);
+        let mut next = self.top.swap(std::ptr::null_mut(), acquire);
         while !next.is_null() {
             // SAFETY: from `push`'s box; the swap took the stack, so this drain alone has it.
             let node = unsafe { Box::from_raw(next) };
+            #[cfg(whimbrel_loom)]
+            node.canary.touch();
             next = node.next;
             bytes += node.key.len() + KEY_OVERHEAD;
             keys.push(node.key.into_vec());
@@ -152,7 +171,7 @@ impl CaptureState {
         let mut last = None;
         for (at, word) in self.dirty.iter().enumerate() {
             // ORDERING: Acquire; pairs with the Release in `soil`. Row V12.
-            let mut bits = word.swap(0, Ordering::Acquire);
+            let mut bits = word.swap(0, order(Mutant::CaptureDrainRelaxed, Ordering::Acquire));
             while bits != 0 {
                 let bucket = at * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
@@ -188,7 +207,8 @@ impl Access<'_> {
         // ORDERING: Acquire; pairs with the exchange in `Store::capture`: the state is seen whole. That
         // an operation which entered after the capture's ticket sees it at all is the work of the
         // fences in `fence_capture` and `Barrier::pin`. Row V12.
-        let state = self.store.capture.load(Ordering::Acquire);
+        let acquire = order(Mutant::CaptureLoadRelaxed, Ordering::Acquire);
+        let state = self.store.capture.load(acquire);
         // SAFETY: retired through the barrier after it was taken off the store, and this access is
         // inside a session.
         if let Some(state) = unsafe { state.as_ref() } {
@@ -247,20 +267,20 @@ impl Store {
             max_bytes: options.max_bytes as u64,
             separators,
             dirty: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            #[cfg(whimbrel_loom)]
+            canary: whimbrel_skiplist::model::Canary::new(),
         })));
-        // ORDERING: AcqRel; Release pairs with the Acquire in `captured`. Row V12.
-        let placed = self.inner().capture.compare_exchange(
-            std::ptr::null_mut(),
-            state.as_ptr(),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        if placed.is_err() {
+        // ORDERING: Release; pairs with the Acquire in `captured`. Row V12.
+        let release = order(Mutant::CaptureSetRelaxed, Ordering::Release);
+        let (slot, null) = (&self.inner().capture, std::ptr::null_mut());
+        if slot.compare_exchange(null, state.as_ptr(), release, Ordering::Relaxed).is_err() {
             // SAFETY: from the box above, not published.
             drop(unsafe { Box::from_raw(state.as_ptr()) });
             return Err(Error::CaptureActive { store: self.number() });
         }
-        self.clock().0.fence_capture();
+        if !planted(Mutant::NoCaptureFence) {
+            self.clock().0.fence_capture();
+        }
         Ok(Capture { store: self.clone(), state })
     }
 }
@@ -291,8 +311,9 @@ impl Drop for Capture {
         if cfg!(whimbrel_loom) && std::thread::panicking() {
             return;
         }
-        // ORDERING: AcqRel; Release so that a new capture is after this one. Row V12.
-        self.store.inner().capture.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        // ORDERING: Relaxed; nothing is published, and the barrier keeps the state for those who
+        // found it before. Row V12.
+        self.store.inner().capture.store(std::ptr::null_mut(), Ordering::Relaxed);
         let guard = self.store.clock().pin();
         let bytes = size_of::<CaptureState>();
         // SAFETY: taken off the store above, so a later session cannot reach it; once, on drop.
@@ -306,6 +327,15 @@ impl Drop for Capture {
 ///
 /// From the box of [`Store::capture`], and nobody can reach it.
 unsafe fn reclaim(state: *mut u8) {
+    let state = state.cast::<CaptureState>();
+    #[cfg(whimbrel_loom)]
+    {
+        // SAFETY: not freed yet; given up below.
+        unsafe { &*state }.canary.die();
+        // SAFETY: as above; a box, so allocated with this layout. (What it owns is lost.)
+        unsafe { whimbrel_skiplist::model::bury(state.cast(), Layout::new::<CaptureState>()) };
+    }
+    #[cfg(not(whimbrel_loom))]
     // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(state.cast::<CaptureState>()) });
+    drop(unsafe { Box::from_raw(state) });
 }

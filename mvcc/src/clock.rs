@@ -184,14 +184,14 @@ impl ClockInner {
     }
 
     #[cfg(whimbrel_loom)]
-    fn step(&self) {
+    pub(crate) fn step(&self) {
         // ORDERING: Relaxed; a scheduling point, nothing else.
         self.step.fetch_add(1, Ordering::Relaxed);
     }
 
     #[cfg(not(whimbrel_loom))]
     #[expect(clippy::unused_self, reason = "the modelled build uses it")]
-    fn step(&self) {}
+    pub(crate) fn step(&self) {}
 }
 
 impl Default for Clock {

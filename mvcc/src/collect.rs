@@ -21,7 +21,7 @@ use whimbrel_skiplist::{Record, SEALED};
 use crate::access::Access;
 use crate::clock::ClockInner;
 use crate::dead::{Dead, Inbox};
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, order, planted};
 use crate::registry::View;
 use crate::store::Store;
 use crate::sync::atomic::Ordering;
@@ -245,9 +245,14 @@ impl Collector {
     /// Brings into the queue what is new, and what was filed under snapshots that have closed.
     fn fill(&mut self, access: Access<'_>) {
         self.queue.extend(access.store.collection.inbox.take());
-        if self.view.closed == access.clock.registry.closed() {
-            return;
+        if self.view.closed != access.clock.registry.closed() {
+            self.look_again(access);
         }
+    }
+
+    /// Looks at the registry anew. What was filed under snapshots that have closed is to be judged
+    /// again: each closing is noticed once.
+    fn look_again(&mut self, access: Access<'_>) {
         self.view.refresh(access.clock);
         let view = &self.view;
         let closed: Vec<u64> =
@@ -296,7 +301,7 @@ impl Collector {
         let (Some(born), Some(dead)) = (version.settled_number(), newer.settled_number()) else {
             return false;
         };
-        dead <= self.view.clock
+        (dead <= self.view.clock || planted(Mutant::ViewTooOld))
             && !self.view.may_come_below(dead)
             && self.view.newest_seeing(born, dead).is_none()
     }
@@ -327,15 +332,23 @@ impl Collector {
         if let Some(snapshot) = self.view.newest_seeing(0, entry.born) {
             return Verdict::File(snapshot);
         }
-        let hides = entry.version(access.guard).older_word() != 0;
+        let hides =
+            entry.version(access.guard).older_word() != 0 && !planted(Mutant::SealOverOlder);
         if hides || self.view.may_come_below(entry.born) { Verdict::Later } else { Verdict::Seal }
     }
 
     /// Makes sure that the view speaks about versions superseded at `number`, and looks again where a
     /// snapshot had no number yet.
     fn look_as_of(&mut self, access: Access<'_>, number: u64) {
+        if planted(Mutant::ViewTooOld) && self.view.clock > 0 {
+            return;
+        }
         if self.view.clock < number || self.view.may_come_below(number) {
-            self.view.refresh(access.clock);
+            if planted(Mutant::FiledForgotten) {
+                self.view.refresh(access.clock);
+            } else {
+                self.look_again(access);
+            }
         }
     }
 }
@@ -357,13 +370,9 @@ fn seal(access: Access<'_>, entry: &Dead) -> bool {
         record.cell().store(SEALED, Ordering::Release);
     } else {
         // ORDERING: AcqRel; as `Access::install`. Row V7.
-        let sealed = record.cell().compare_exchange(
-            version.word(),
-            SEALED,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        if sealed.is_err() {
+        let acq_rel = order(Mutant::SealRelaxed, Ordering::AcqRel);
+        let (cell, was) = (record.cell(), version.word());
+        if cell.compare_exchange(was, SEALED, acq_rel, Ordering::Relaxed).is_err() {
             return false;
         }
     }

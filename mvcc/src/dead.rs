@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 
 use whimbrel_skiplist::{Guard, List, Record};
 
+use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::version::VersionRef;
 
@@ -77,6 +78,8 @@ impl Dead {
 struct Node {
     entry: Dead,
     next: *mut Node,
+    #[cfg(whimbrel_loom)]
+    canary: whimbrel_skiplist::model::Canary,
 }
 
 /// A stack that is pushed to by all and taken as a whole. Lock-free; without pop, so addresses that
@@ -89,7 +92,12 @@ impl Inbox {
     }
 
     pub(crate) fn push(&self, entry: Dead) {
-        let node = Box::into_raw(Box::new(Node { entry, next: std::ptr::null_mut() }));
+        let node = Box::into_raw(Box::new(Node {
+            entry,
+            next: std::ptr::null_mut(),
+            #[cfg(whimbrel_loom)]
+            canary: whimbrel_skiplist::model::Canary::new(),
+        }));
         // ORDERING: Relaxed; compared only. Row V11.
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
@@ -97,7 +105,8 @@ impl Inbox {
             unsafe { (*node).next = top };
             // ORDERING: Release; pairs with the Acquire in `take`: the entry, and that its version is
             // superseded, is seen by the collector. Row V11.
-            match self.0.compare_exchange(top, node, Ordering::Release, Ordering::Relaxed) {
+            let release = order(Mutant::InboxPushRelaxed, Ordering::Release);
+            match self.0.compare_exchange(top, node, release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => top = found,
             }
@@ -112,7 +121,8 @@ impl Inbox {
     /// Takes all entries, newest first.
     pub(crate) fn take(&self) -> Taken {
         // ORDERING: Acquire; pairs with the Release in `push`. Row V11.
-        Taken(self.0.swap(std::ptr::null_mut(), Ordering::Acquire))
+        let acquire = order(Mutant::InboxTakeRelaxed, Ordering::Acquire);
+        Taken(self.0.swap(std::ptr::null_mut(), acquire))
     }
 }
 
@@ -137,6 +147,8 @@ impl Iterator for Taken {
         }
         // SAFETY: from `push`'s box; taken by this value alone, once.
         let node = unsafe { Box::from_raw(self.0) };
+        #[cfg(whimbrel_loom)]
+        node.canary.touch();
         self.0 = node.next;
         Some(node.entry)
     }

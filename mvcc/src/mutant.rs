@@ -2,17 +2,36 @@
 //!
 //! In ordinary builds [`planted`] is a constant `false` and nothing of this is left.
 
-/// A defect; docs/ordering.md names the model that finds each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(whimbrel_loom),
-    expect(
-        unreachable_pub,
-        reason = "models of another crate choose one; others see nothing of it"
-    )
-)]
-#[non_exhaustive]
-pub enum Mutant {
+use crate::sync::atomic::Ordering;
+
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A defect that the models must find; docs/ordering.md names the model that finds each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(
+            not(whimbrel_loom),
+            expect(
+                unreachable_pub,
+                reason = "models of another crate choose one; others see nothing of it"
+            )
+        )]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        #[cfg(whimbrel_loom)]
+        impl Mutant {
+            /// The defect of this name.
+            #[must_use]
+            pub fn by_name(name: &str) -> Option<Self> {
+                [$(Self::$name),+].into_iter().find(|mutant| format!("{mutant:?}") == name)
+            }
+        }
+    };
+}
+
+mutants! {
     /// The owner of a write reads the clock without the fence before it.
     NoOwnerFence,
     /// A helper reads the clock without the fence before it.
@@ -67,46 +86,74 @@ pub enum Mutant {
     CaptureEarly,
     /// A changed key is handed to the capture only by the owner of a batch.
     CaptureOwnerOnly,
+    /// The load of a stamp word does not acquire.
+    StampLoadRelaxed,
+    /// A raise of a floor neither acquires nor releases.
+    RaiseRelaxed,
+    /// A stamp that is made direct does not release.
+    MakeDirectRelaxed,
+    /// The load of a cell does not acquire.
+    CellLoadRelaxed,
+    /// An installation does not release.
+    InstallRelaxed,
+    /// An installation does not acquire.
+    InstallNotAcquired,
+    /// A seal neither acquires nor releases.
+    SealRelaxed,
+    /// The load of `older` does not acquire.
+    OlderLoadRelaxed,
+    /// The unlinking of a version does not release.
+    UnlinkRelaxed,
+    /// The claim of a slot neither acquires nor releases.
+    SlotClaimRelaxed,
+    /// A slot gets its number without a release.
+    SlotDecideRelaxed,
+    /// The closing of a slot does not release, nor does the count of closed ones.
+    SlotCloseRelaxed,
+    /// A scan of the slots does not acquire, nor does a look at the count of closed ones.
+    SlotLookRelaxed,
+    /// A new chunk of slots is linked without a release.
+    ChunkGrowRelaxed,
+    /// The load of the next chunk does not acquire.
+    ChunkLoadRelaxed,
+    /// An entry of the dead list is pushed without a release.
+    InboxPushRelaxed,
+    /// The entries of the dead list are taken without an acquire.
+    InboxTakeRelaxed,
+    /// A capture is turned on without a release.
+    CaptureSetRelaxed,
+    /// The load of the running capture does not acquire.
+    CaptureLoadRelaxed,
+    /// A captured key is pushed without a release, or its interval soiled.
+    CapturePushRelaxed,
+    /// Captured keys and intervals are drained without an acquire.
+    CaptureDrainRelaxed,
+    /// No fence between turning a capture on and the naming of the sessions.
+    NoCaptureFence,
+    /// A latest reader loads the version below after it has looked at the stamp.
+    OlderAfterStamp,
+    /// The collector judges by a view that is older than what it judges.
+    ViewTooOld,
+    /// A tombstone is sealed although it hides older versions.
+    SealOverOlder,
+    /// The owner of a batch leaves its versions indirect.
+    NotMadeDirect,
+    /// The dead list's entries filed under a closed snapshot stay there until the next one closes.
+    FiledForgotten,
 }
 
-#[cfg(whimbrel_loom)]
-impl Mutant {
-    /// Every defect there is.
-    pub const ALL: &[Self] = &[
-        Self::NoOwnerFence,
-        Self::NoHelperFence,
-        Self::NoSnapshotFence,
-        Self::NoRegistrationFence,
-        Self::NoCollectorFence,
-        Self::ClockReadAfterScan,
-        Self::UndecidedIgnored,
-        Self::RegisteredLate,
-        Self::ClockNotMoved,
-        Self::FailedMoveTakesSeen,
-        Self::SettledBeforeInstall,
-        Self::SettleIgnoresFloor,
-        Self::SettleRelaxed,
-        Self::FloorIsSnapshot,
-        Self::PendingPassed,
-        Self::PendingReturned,
-        Self::LatestFloorAboveClock,
-        Self::LatestFloorBelowClock,
-        Self::PendingNotHelped,
-        Self::ExistsNotHelped,
-        Self::BatchSettledEarly,
-        Self::BatchNotLookedAt,
-        Self::BatchSkipsAbsent,
-        Self::SealByStore,
-        Self::SealUnseen,
-        Self::CaptureEarly,
-        Self::CaptureOwnerOnly,
-    ];
-}
-
+/// Whether this defect was planted.
 #[cfg(not(whimbrel_loom))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {
     false
+}
+
+/// The ordering, unless the defect was planted that weakens it to Relaxed.
+#[cfg(not(whimbrel_loom))]
+#[inline(always)]
+pub(crate) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
+    ordering
 }
 
 #[cfg(whimbrel_loom)]
@@ -118,6 +165,12 @@ std::thread_local! {
 #[cfg(whimbrel_loom)]
 pub(crate) fn planted(mutant: Mutant) -> bool {
     PLANTED.get() == Some(mutant)
+}
+
+/// The ordering, unless the defect was planted that weakens it to Relaxed.
+#[cfg(whimbrel_loom)]
+pub(crate) fn order(mutant: Mutant, ordering: Ordering) -> Ordering {
+    if planted(mutant) { Ordering::Relaxed } else { ordering }
 }
 
 /// Chooses the defect that the code contains from now on.

@@ -11,7 +11,7 @@
 //! such a snapshot sees none of the versions that the scan condemns.
 
 use crate::clock::ClockInner;
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Slots per chunk: few enough to scan at a glance, small in models.
@@ -29,35 +29,36 @@ impl Slot {
         // ORDERING: Relaxed load; only avoids a useless exchange. AcqRel exchange; Acquire pairs
         // with `close` of the registration before. What orders the registration against a scan is
         // the fence F1 after it. Row V8.
+        let acq_rel = order(Mutant::SlotClaimRelaxed, Ordering::AcqRel);
+        let taken = UNDECIDED | least;
         self.0.load(Ordering::Relaxed) == FREE
-            && self
-                .0
-                .compare_exchange(FREE, UNDECIDED | least, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+            && self.0.compare_exchange(FREE, taken, acq_rel, Ordering::Relaxed).is_ok()
     }
 
     /// `UNDECIDED` becomes `EXACT(number)`.
     pub(crate) fn decide(&self, number: u64) {
         // ORDERING: Release; a scan that reads it (Acquire) is after the clock was moved. Row V8.
-        self.0.store(EXACT | number, Ordering::Release);
+        self.0.store(EXACT | number, order(Mutant::SlotDecideRelaxed, Ordering::Release));
     }
 
     /// The registration ends.
     pub(crate) fn close(&self) {
         // ORDERING: Release; pairs with the Acquire of a scan: every read of the snapshot happens
         // before the collection of what only it could see. Row V9.
-        self.0.store(FREE, Ordering::Release);
+        self.0.store(FREE, order(Mutant::SlotCloseRelaxed, Ordering::Release));
     }
 
     fn look(&self) -> u64 {
         // ORDERING: Acquire; pairs with `close` and `decide`. Row V9.
-        self.0.load(Ordering::Acquire)
+        self.0.load(order(Mutant::SlotLookRelaxed, Ordering::Acquire))
     }
 }
 
 struct Chunk {
     slots: [Slot; SLOTS],
     next: AtomicPtr<Chunk>,
+    #[cfg(whimbrel_loom)]
+    canary: whimbrel_skiplist::model::Canary,
 }
 
 impl Chunk {
@@ -65,29 +66,30 @@ impl Chunk {
         Self {
             slots: std::array::from_fn(|_| Slot(AtomicU64::new(FREE))),
             next: AtomicPtr::new(std::ptr::null_mut()),
+            #[cfg(whimbrel_loom)]
+            canary: whimbrel_skiplist::model::Canary::new(),
         }
     }
 
     /// The chunk after this one. Chunks live as long as the registry.
     fn next(&self) -> Option<&Chunk> {
         // ORDERING: Acquire; pairs with the Release in `grow`: publishes the chunk. Row V10.
-        let next = self.next.load(Ordering::Acquire);
+        let next = self.next.load(order(Mutant::ChunkLoadRelaxed, Ordering::Acquire));
         // SAFETY: only `grow` writes the pointer, from a box that is freed when the registry drops,
         // and `&self` borrows from the registry.
-        unsafe { next.as_ref() }
+        let next = unsafe { next.as_ref() };
+        #[cfg(whimbrel_loom)]
+        next.inspect(|next| next.canary.touch());
+        next
     }
 
     /// Appends a chunk unless somebody else did.
     fn grow(&self) {
         let fresh = Box::into_raw(Box::new(Chunk::new()));
-        // ORDERING: AcqRel; Release publishes the chunk to `next`. Row V10.
-        let placed = self.next.compare_exchange(
-            std::ptr::null_mut(),
-            fresh,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        if placed.is_err() {
+        // ORDERING: Release; publishes the chunk to `next`. Row V10.
+        let release = order(Mutant::ChunkGrowRelaxed, Ordering::Release);
+        let null = std::ptr::null_mut();
+        if self.next.compare_exchange(null, fresh, release, Ordering::Relaxed).is_err() {
             // SAFETY: `fresh` comes from the box above and was not published.
             drop(unsafe { Box::from_raw(fresh) });
         }
@@ -127,12 +129,12 @@ impl Registry {
     pub(crate) fn note_closed(&self) {
         // ORDERING: Release; pairs with the Acquire in `closed`: who sees the count sees the slot
         // free. Row V9.
-        self.closed.fetch_add(1, Ordering::Release);
+        self.closed.fetch_add(1, order(Mutant::SlotCloseRelaxed, Ordering::Release));
     }
 
     pub(crate) fn closed(&self) -> u64 {
         // ORDERING: Acquire; pairs with `note_closed`. Row V9.
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(order(Mutant::SlotLookRelaxed, Ordering::Acquire))
     }
 
     fn each(&self, mut f: impl FnMut(u64)) {

@@ -19,7 +19,7 @@
 //! that the reader should have seen.
 
 use crate::clock::ClockInner;
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 const FINAL: u64 = 1 << 63;
@@ -80,7 +80,7 @@ impl StampWord {
         // ORDERING: Acquire; pairs with the release half of `settle` and `make_direct`: whoever
         // sees a number also sees everything the settling thread had seen, so a read that is
         // ordered after this one cannot go backwards. Row V4.
-        Stamp::of(self.0.load(Ordering::Acquire))
+        Stamp::of(self.0.load(order(Mutant::StampLoadRelaxed, Ordering::Acquire)))
     }
 
     /// Decides the number, unless that was done; returns it. Idempotent, no loop.
@@ -119,7 +119,7 @@ impl StampWord {
     pub(crate) fn raise(&self, floor: u64) -> Option<u64> {
         // ORDERING: AcqRel; Acquire as in `load`, Release so that the settling thread, which reads
         // this floor, is ordered after this reader. Row V5.
-        let word = self.0.fetch_max(floor, Ordering::AcqRel);
+        let word = self.0.fetch_max(floor, order(Mutant::RaiseRelaxed, Ordering::AcqRel));
         debug_assert!(word & (FINAL | INDIRECT) != INDIRECT, "raised an indirect word");
         (word & FINAL != 0).then_some(word & !FINAL)
     }
@@ -128,6 +128,6 @@ impl StampWord {
     pub(crate) fn make_direct(&self, number: u64) {
         // ORDERING: Release; pairs with the Acquire in `load`: hands on what the settling thread
         // had published. Row V6.
-        self.0.store(FINAL | number, Ordering::Release);
+        self.0.store(FINAL | number, order(Mutant::MakeDirectRelaxed, Ordering::Release));
     }
 }

@@ -25,6 +25,7 @@ use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, memory};
 
 use crate::Error;
 use crate::batch::Descriptor;
+use crate::mutant::{Mutant, order};
 use crate::stamp::{Stamp, StampWord};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -313,7 +314,9 @@ impl<'g> VersionRef<'g> {
             Self::Inline(_) => 0,
             // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing
             // exchange: the version below is seen whole. Row V7.
-            Self::Own(version) => version.header().older.load(Ordering::Acquire),
+            Self::Own(version) => {
+                version.header().older.load(order(Mutant::OlderLoadRelaxed, Ordering::Acquire))
+            }
         }
     }
 
@@ -329,11 +332,12 @@ impl<'g> VersionRef<'g> {
         let rest = below.load_older();
         // ORDERING: Release; pairs with the Acquire in `load_older`. The version it leads to was
         // published to this thread; hands that on. Row V7.
-        version.header().older.store(rest, Ordering::Release);
+        let release = order(Mutant::UnlinkRelaxed, Ordering::Release);
+        version.header().older.store(rest, release);
         if let Self::Own(below) = below {
             // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of
             // the word need the version it leads to, as above. Row V7.
-            below.header().older.fetch_or(UNLINKED, Ordering::Release);
+            below.header().older.fetch_or(UNLINKED, release);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Lock-free; there is no pop, so an address that comes back cannot confuse anybody.
 
+use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// One retired piece of memory.
@@ -10,11 +11,20 @@ pub(crate) struct Item {
     bytes: usize,
     reclaim: unsafe fn(*mut u8),
     next: *mut Item,
+    #[cfg(whimbrel_loom)]
+    canary: crate::model::Canary,
 }
 
 impl Item {
     pub(crate) fn new(ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) -> Box<Self> {
-        Box::new(Self { ptr, bytes, reclaim, next: std::ptr::null_mut() })
+        Box::new(Self {
+            ptr,
+            bytes,
+            reclaim,
+            next: std::ptr::null_mut(),
+            #[cfg(whimbrel_loom)]
+            canary: crate::model::Canary::new(),
+        })
     }
 }
 
@@ -35,7 +45,8 @@ impl Bag {
             // SAFETY: `item` comes from the box above and is not shared before the exchange.
             unsafe { (*item).next = top };
             // ORDERING: Release; pairs with the Acquire in `take`: publishes the item. Row B5.
-            match self.0.compare_exchange(top, item, Ordering::Release, Ordering::Relaxed) {
+            let release = order(Mutant::BagPushRelaxed, Ordering::Release);
+            match self.0.compare_exchange(top, item, release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => top = found,
             }
@@ -45,7 +56,8 @@ impl Bag {
     /// Takes everything out.
     pub(crate) fn take(&self) -> Taken {
         // ORDERING: Acquire; pairs with the Release in `push`. Row B5.
-        Taken(self.0.swap(std::ptr::null_mut(), Ordering::Acquire))
+        let acquire = order(Mutant::BagTakeRelaxed, Ordering::Acquire);
+        Taken(self.0.swap(std::ptr::null_mut(), acquire))
     }
 }
 
@@ -65,6 +77,8 @@ impl Taken {
         while !next.is_null() {
             // SAFETY: `push` made it from a box and only one `take` can have returned it.
             let item = unsafe { Box::from_raw(next) };
+            #[cfg(whimbrel_loom)]
+            item.canary.touch();
             next = item.next;
             items += 1;
             bytes += item.bytes as u64;

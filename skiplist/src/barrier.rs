@@ -85,9 +85,12 @@ pub struct Barrier {
     terminated: CachePadded<AtomicU64>,
     /// Counts and bags, shared out over the threads.
     stripes: Box<[CachePadded<Stripe>]>,
-    /// Modelled builds: stripes are handed out in turn.
-    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
+    /// Builds for shuttle: stripes are handed out in turn.
+    #[cfg(whimbrel_shuttle)]
     turn: Counter,
+    /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
+    #[cfg(whimbrel_loom)]
+    step: AtomicU64,
 }
 
 /// The part of the barrier that a group of threads writes.
@@ -181,8 +184,10 @@ impl Barrier {
             current: CachePadded::new(AtomicU64::new(0)),
             terminated: CachePadded::new(AtomicU64::new(0)),
             stripes: (0..stripes).map(|_| CachePadded::new(Stripe::new())).collect(),
-            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
+            #[cfg(whimbrel_shuttle)]
             turn: Counter::new(),
+            #[cfg(whimbrel_loom)]
+            step: AtomicU64::new(0),
         }
     }
 
@@ -193,6 +198,7 @@ impl Barrier {
         loop {
             let session = self.open_session();
             self.stripes[stripe].arrive(session);
+            self.step();
             if !planted(Mutant::EnterNoFence) {
                 // ORDERING: SeqCst fence; pairs with the fence in `try_terminate`. Row B2.
                 fence_behind_rmw();
@@ -211,6 +217,7 @@ impl Barrier {
     /// Names the sessions that are open now, for [`Barrier::poll`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
+        self.step();
         if !planted(Mutant::TicketNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
             // sees everything that was written before the ticket was taken. Row B4.
@@ -242,12 +249,8 @@ impl Barrier {
         let unfinished = (session + 1).saturating_sub(self.terminated_session());
         if planted(Mutant::RingOverrun) || unfinished < RING as u64 {
             // ORDERING: AcqRel; pairs with the Acquire in `open_session`. Row B3.
-            let _ = self.current.compare_exchange(
-                session,
-                session + 1,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
+            let acq_rel = order(Mutant::CloseRelaxed, Ordering::AcqRel);
+            let _ = self.current.compare_exchange(session, session + 1, acq_rel, Ordering::Relaxed);
         }
         self.try_terminate();
     }
@@ -270,7 +273,7 @@ impl Barrier {
 
     fn open_session(&self) -> u64 {
         // ORDERING: Acquire; pairs with the AcqRel in `flush`. Row B3.
-        self.current.load(Ordering::Acquire)
+        self.current.load(order(Mutant::CurrentLoadRelaxed, Ordering::Acquire))
     }
 
     /// The oldest session that has not terminated.
@@ -281,11 +284,12 @@ impl Barrier {
     fn load_terminated(&self) -> u64 {
         // ORDERING: Acquire; pairs with the Release in `release_claim`: whoever learns that a
         // session is over also sees what its accesses did. Row B3.
-        self.terminated.load(Ordering::Acquire)
+        self.terminated.load(order(Mutant::TerminatedLoadRelaxed, Ordering::Acquire))
     }
 
     fn leave(&self, stripe: usize, session: u64) {
         self.stripes[stripe].depart(session);
+        self.step();
         if !planted(Mutant::LeaveNoFence) {
             // ORDERING: SeqCst fence; pairs with the fences in `try_terminate`: either this thread
             // sees that its session is closed, or who closes it sees that it left. Row B2.
@@ -299,6 +303,7 @@ impl Barrier {
     /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
     fn try_terminate(&self) {
         loop {
+            self.step();
             if !planted(Mutant::SecondLookNoFence) {
                 // ORDERING: SeqCst fence; the second look: what others wrote before they met our
                 // claim and went away is seen from here on. Row B2.
@@ -309,6 +314,7 @@ impl Barrier {
             if word & CLAIMED != 0 || session >= self.open_session() {
                 return;
             }
+            self.step();
             if !planted(Mutant::CountsNoFence) {
                 // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access that found the
                 // session open is in the counts read next. Row B2.
@@ -337,9 +343,8 @@ impl Barrier {
     fn claim(&self, session: u64) -> bool {
         let word = session << 1;
         // ORDERING: AcqRel; Acquire pairs with `release_claim` of the session before. Row B3.
-        self.terminated
-            .compare_exchange(word, word | CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        let acq_rel = order(Mutant::ClaimRelaxed, Ordering::AcqRel);
+        self.terminated.compare_exchange(word, word | CLAIMED, acq_rel, Ordering::Relaxed).is_ok()
     }
 
     fn release_claim(&self, session: u64) {
@@ -366,6 +371,17 @@ impl Barrier {
         }
     }
 
+    #[cfg(whimbrel_loom)]
+    fn step(&self) {
+        // ORDERING: Relaxed; a scheduling point, nothing else.
+        self.step.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(not(whimbrel_loom))]
+    #[inline(always)]
+    #[expect(clippy::unused_self, reason = "the modelled build uses it")]
+    fn step(&self) {}
+
     #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
     fn my_stripe(&self) -> usize {
         use std::sync::atomic::AtomicUsize;
@@ -378,8 +394,17 @@ impl Barrier {
         INDEX.try_with(|index| *index).unwrap_or(0) & (self.stripes.len() - 1)
     }
 
-    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
-    #[expect(clippy::cast_possible_truncation, reason = "a counter of a small model")]
+    /// By the number of the thread. Stripes handed out in turn would be state that loom does not see:
+    /// it would take entering by two threads for independent, and skip orders.
+    #[cfg(whimbrel_loom)]
+    fn my_stripe(&self) -> usize {
+        let thread = format!("{:?}", loom::thread::current().id());
+        let number = thread.trim_matches(|letter: char| !letter.is_ascii_digit());
+        number.parse::<usize>().expect("ThreadId(number)") & (self.stripes.len() - 1)
+    }
+
+    #[cfg(all(whimbrel_shuttle, not(whimbrel_loom)))]
+    #[expect(clippy::cast_possible_truncation, reason = "a counter of a small test")]
     fn my_stripe(&self) -> usize {
         self.turn.add(1) as usize & (self.stripes.len() - 1)
     }
@@ -438,6 +463,7 @@ impl Guard<'_> {
     /// - `reclaim(ptr)` may be called from any thread, and does not panic.
     pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
         let item = Item::new(ptr, bytes, reclaim);
+        self.barrier.step();
         if !planted(Mutant::RetireNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
             // than the one read next sees the unlinking. Row B4.

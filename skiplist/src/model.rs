@@ -27,6 +27,9 @@ type CanaryCell = loom::cell::UnsafeCell<u64>;
 #[cfg(whimbrel_shuttle)]
 type CanaryCell = Cell<u64>;
 
+// SAFETY: loom checks every access to the cell, and reports those that are concurrent.
+unsafe impl Sync for Canary {}
+
 impl Default for Canary {
     fn default() -> Self {
         Self(CanaryCell::new(ALIVE))

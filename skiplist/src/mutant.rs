@@ -17,8 +17,11 @@ macro_rules! mutants {
 
         #[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
         impl Mutant {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
+            /// The defect of this name.
+            #[must_use]
+            pub fn by_name(name: &str) -> Option<Self> {
+                [$(Self::$name),+].into_iter().find(|mutant| format!("{mutant:?}") == name)
+            }
         }
     };
 }
@@ -61,6 +64,18 @@ mutants! {
     CountRelaxed,
     /// The end of a session does not publish that its accesses are over.
     ReleaseClaimRelaxed,
+    /// A load of the number of the open session does not acquire.
+    CurrentLoadRelaxed,
+    /// The closing of a session neither acquires nor releases.
+    CloseRelaxed,
+    /// A load of the number of the oldest session does not acquire.
+    TerminatedLoadRelaxed,
+    /// The claim of a session neither acquires nor releases.
+    ClaimRelaxed,
+    /// Putting an item into a bag does not release.
+    BagPushRelaxed,
+    /// Taking the items of a bag does not acquire.
+    BagTakeRelaxed,
 
     // The list.
     /// The load of a word does not acquire.
@@ -87,6 +102,14 @@ mutants! {
     RelaxedSeal,
     /// A rebuild does not acquire the seal of a record that it drops.
     RelaxedSealLoad,
+    /// The load of a head does not acquire.
+    RelaxedHeadLoad,
+    /// The setting of a head does not release.
+    RelaxedHeadSet,
+    /// The load of the height does not acquire.
+    RelaxedHeightLoad,
+    /// The raising of the height does not release.
+    RelaxedHeightRaise,
     /// `next` is not frozen.
     NextNotFrozen,
     /// Words are not closed.
@@ -147,15 +170,34 @@ mutants! {
     ScanIgnoresRepl,
     /// Who meets a block that another thread has frozen waits for its decision.
     DecisionAwaited,
-}
-
-#[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
-impl Mutant {
-    /// The defect of this name.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
-    }
+    /// A scan looks at cells before it has read all words of the block.
+    ScanReadsCellsEarly,
+    /// A scan backwards hands out what lies above the range that it has reached.
+    ScanBackNotCut,
+    /// A predecessor is looked for at the key instead of strictly below it.
+    PredecessorNotStrict,
+    /// A builder links the new blocks to a successor that was decided.
+    BuilderIgnoresRepl,
+    /// The range of an ABSORB successor is not taken over.
+    AbsorbedRangeIgnored,
+    /// A block is marked ABSORB and left at that.
+    MarkedNotAbsorbed,
+    /// A block that is marked ABSORB is taken for the predecessor that must be decided.
+    AbsorbedPredecessorDecided,
+    /// `next` is moved past one decided block only.
+    BypassedOnce,
+    /// An anchor is advanced past one decided block only.
+    AdvancedOnce,
+    /// The loser of a decision does not free its blocks.
+    LoserKeepsBlocks,
+    /// An anchor that was sealed before it entered the level above is not retired.
+    RefusedAnchorKept,
+    /// The anchor of an absorbed block of the topmost level is not retired.
+    TopAnchorKept,
+    /// A new level takes the place of one that another thread has made.
+    HeadByStore,
+    /// The height is raised before the level has its head.
+    HeightBeforeHead,
 }
 
 /// Whether this defect was planted.

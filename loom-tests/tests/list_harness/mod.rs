@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
-use whimbrel_skiplist::model::{self, Mutant, Sessions, Step, Stopped};
+use whimbrel_skiplist::model::{self, Sessions, Step, Stopped};
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
 use whimbrel_skiplist::{
@@ -12,7 +12,7 @@ use whimbrel_skiplist::{
 
 /// One step of a thread.
 #[derive(Debug, Clone, Copy)]
-pub enum Op {
+pub(crate) enum Op {
     Put(u8),
     Get(u8),
     /// Seals the cell of the key's record.
@@ -31,17 +31,16 @@ pub enum Op {
 
 /// Threads that work on a preloaded list.
 #[derive(Clone, Copy)]
-pub struct Model {
-    pub name: &'static str,
+pub(crate) struct Model {
     /// Preemptions at most, unless `LOOM_MAX_PREEMPTIONS` says otherwise.
-    pub bound: usize,
-    pub shape: Shape,
+    pub(crate) bound: usize,
+    pub(crate) shape: Shape,
     /// Keys of a list that is built in bulk, from one segment each two.
-    pub bulk: &'static [u8],
+    pub(crate) bulk: &'static [u8],
     /// Whether operations enter sessions of the real barrier, flushed after each, instead of [`Sessions`].
-    pub real_barrier: bool,
-    pub setup: &'static [Op],
-    pub threads: &'static [&'static [Op]],
+    pub(crate) real_barrier: bool,
+    pub(crate) setup: &'static [Op],
+    pub(crate) threads: &'static [&'static [Op]],
 }
 
 /// What an operation did to a key, or saw of it.
@@ -155,7 +154,6 @@ fn make_list(model: &Model, barrier: &Arc<Barrier>) -> List {
 }
 
 fn run(model: &Model) {
-    model::begin();
     let barrier = Arc::new(Barrier::new());
     // SAFETY: the guard is dropped before the barrier, at the end of this function.
     let forever: &'static Barrier = unsafe { &*std::ptr::from_ref(&*barrier) };
@@ -295,25 +293,10 @@ fn tally(events: &[Event], present: &mut BTreeMap<u8, i32>) {
     }
 }
 
-/// Explores all interleavings of the model up to the bound.
-pub fn explore(model: &Model) {
-    let mutant = std::env::var("WHIMBREL_MUTANT").ok().map(|name| {
-        let known = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
-        *known.unwrap_or_else(|| panic!("there is no mutant called {name}"))
-    });
-    let asked = std::env::var("LOOM_MAX_PREEMPTIONS").ok();
-    let bound = asked.map_or(model.bound, |text| text.parse().expect("a number of preemptions"));
-    let mut builder = loom::model::Builder::new();
-    builder.max_branches = 20_000;
-    builder.preemption_bound = Some(bound);
-    let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let (count, model) = (executions.clone(), *model);
-    let begin = std::time::Instant::now();
-    builder.check(move || {
-        model::plant(mutant);
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+/// Explores all interleavings of the model up to its bound.
+pub(crate) fn explore(model: &Model) {
+    let model = *model;
+    whimbrel_loom_tests::explore(whimbrel_loom_tests::Bound::Preemptions(model.bound), move || {
         run(&model);
     });
-    let executions = executions.load(std::sync::atomic::Ordering::Relaxed);
-    println!("{} executions={executions} bound={bound} {:.1?}", model.name, begin.elapsed());
 }

@@ -4,12 +4,16 @@
 use loom::sync::Arc;
 use loom::thread;
 use whimbrel_loom_tests::{Bound, explore};
-use whimbrel_mvcc::mutant::{Mutant, plant};
-use whimbrel_mvcc::{Capture, CaptureOptions, Clock, Snapshot, Store, StoreOptions};
+use whimbrel_mvcc::{
+    Capture, CaptureOptions, Captured, Clock, Snapshot, Store, StoreOptions, StoreSegmentBuilder,
+};
 
-/// Keys of one link each (the last byte of a key chooses its height in modelled builds).
+/// Two keys: a store of both is one block.
 pub(crate) const A: &[u8] = b"a0";
 pub(crate) const B: &[u8] = b"b0";
+/// A third still fits; with the fourth the block is split.
+pub(crate) const C: &[u8] = b"c0";
+pub(crate) const D: &[u8] = b"d0";
 
 /// What the threads of a model work on.
 pub(crate) struct World {
@@ -17,15 +21,40 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// For models whose capture outlives the thread that started it. Not part of what is explored.
     pub(crate) capture: std::sync::Mutex<Option<Capture>>,
+    /// Snapshots that outlive the thread that took them. Not part of what is explored.
+    held: std::sync::Mutex<Vec<Snapshot>>,
 }
 
 impl World {
     /// Writers leave the garbage to the thread that collects.
     fn new() -> Self {
         let clock = Clock::new();
-        let options = StoreOptions::new().with_manual_collection().with_running_digest();
-        let store = Store::with_options(&clock, options);
-        Self { store, clock, capture: std::sync::Mutex::new(None) }
+        let store = Store::with_options(&clock, Self::options());
+        Self::of(clock, store)
+    }
+
+    /// A store that was built in bulk from two segments, of two blocks: each key has this value.
+    fn loaded(value: u8) -> Self {
+        let clock = Clock::new();
+        let segment = |keys: &[&[u8]]| {
+            let mut builder = StoreSegmentBuilder::new();
+            for key in keys {
+                builder.push(key, &[value]).expect("ascending keys");
+            }
+            builder.finish()
+        };
+        let segments = vec![segment(&[A, B]), segment(&[C, D])];
+        let store = Store::from_segments(&clock, Self::options(), segments);
+        Self::of(clock, store.expect("ascending segments"))
+    }
+
+    fn options() -> StoreOptions {
+        StoreOptions::new().with_manual_collection().with_running_digest()
+    }
+
+    fn of(clock: Clock, store: Store) -> Self {
+        let (capture, held) = (std::sync::Mutex::new(None), std::sync::Mutex::default());
+        Self { store, clock, capture, held }
     }
 
     pub(crate) fn put(&self, key: &[u8], value: u8) {
@@ -42,13 +71,43 @@ impl World {
     }
 
     pub(crate) fn start_capture(&self) {
-        let capture = self.store.capture(CaptureOptions::new().buckets(1)).expect("the only one");
+        self.capture_with(CaptureOptions::new());
+    }
+
+    /// Starts a capture that notes intervals only.
+    pub(crate) fn start_capture_of_intervals(&self) {
+        self.capture_with(CaptureOptions::new().max_bytes(0));
+    }
+
+    fn capture_with(&self, options: CaptureOptions) {
+        let capture = self.store.capture(options.buckets(1)).expect("the only one");
         *self.capture.lock().expect("not poisoned") = Some(capture);
+    }
+
+    pub(crate) fn stop_capture(&self) {
+        let capture = self.capture.lock().expect("not poisoned").take();
+        drop(capture);
+    }
+
+    /// Takes a snapshot that stays open until [`World::release`].
+    pub(crate) fn hold(&self) {
+        let snapshot = self.store.snapshot();
+        self.held.lock().expect("not poisoned").push(snapshot);
+    }
+
+    /// Closes the snapshots that are held.
+    pub(crate) fn release(&self) {
+        let held = std::mem::take(&mut *self.held.lock().expect("not poisoned"));
+        drop(held);
     }
 
     /// The keys captured since the last time.
     pub(crate) fn drain(&self) -> Vec<Vec<u8>> {
-        self.capture.lock().expect("not poisoned").as_ref().expect("started").drain().keys
+        self.drain_all().keys
+    }
+
+    pub(crate) fn drain_all(&self) -> Captured {
+        self.capture.lock().expect("not poisoned").as_ref().expect("started").drain()
     }
 
     /// The running digest is that of what there is.
@@ -62,7 +121,8 @@ impl World {
 
     /// All garbage is found, and everything that was retired is reclaimed.
     fn check_clean(&self) {
-        self.capture.lock().expect("not poisoned").take();
+        self.stop_capture();
+        self.release();
         for _ in 0..3 {
             self.store.collect_all();
         }
@@ -83,8 +143,6 @@ pub(crate) type Act = fn(&World) -> Vec<u8>;
 
 /// Explores `acts` on one world that `before` prepared, each in turn as the one that starts last
 /// (exploration under a bound depends on it), and gives what they saw to `after`.
-///
-/// `WHIMBREL_MVCC_MUTANT` plants the defect of that name.
 pub(crate) fn explore_acts(
     bound: Bound,
     before: fn(&World),
@@ -96,6 +154,13 @@ pub(crate) fn explore_acts(
     }
 }
 
+/// Explores `acts` on a store of the keys `A` to `D`, with value 1 each, that was built in bulk.
+pub(crate) fn explore_loaded(bound: Bound, acts: &[Act], after: fn(&World, &[Vec<u8>])) {
+    for order in orders(acts.len()) {
+        explore_world(bound, || World::loaded(1), acts, after, order);
+    }
+}
+
 /// Explores `acts` started in one order only.
 pub(crate) fn explore_order(
     bound: Bound,
@@ -104,15 +169,24 @@ pub(crate) fn explore_order(
     after: fn(&World, &[Vec<u8>]),
     order: Vec<usize>,
 ) {
-    let mutant = std::env::var("WHIMBREL_MVCC_MUTANT").ok().map(|name| {
-        let found = Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
-        *found.unwrap_or_else(|| panic!("there is no mutant called {name}"))
-    });
+    let make = move || {
+        let world = World::new();
+        before(&world);
+        world
+    };
+    explore_world(bound, make, acts, after, order);
+}
+
+fn explore_world(
+    bound: Bound,
+    make: impl Fn() -> World + Send + Sync + 'static,
+    acts: &[Act],
+    after: fn(&World, &[Vec<u8>]),
+    order: Vec<usize>,
+) {
     let acts: Vec<Act> = acts.to_vec();
     explore(bound, move || {
-        plant(mutant);
-        let world = Arc::new(World::new());
-        before(&world);
+        let world = Arc::new(make());
         let mut saw = vec![Vec::new(); acts.len()];
         let (last, spawned) = order.split_last().expect("a model has threads");
         let threads: Vec<_> = spawned

@@ -3,6 +3,7 @@
 use super::hint::Needle;
 use super::raw::{BlockRef, Repl};
 use super::record::{Child, RecRef};
+use super::search::Place;
 use super::work::{Task, Work};
 use crate::SEALED;
 use crate::mutant::{Mutant, Step, planted};
@@ -53,7 +54,7 @@ impl<'g> Work<'g> {
         }
         self.retire_block(block);
         let is_top = block.level() + 1 == self.list.shape().levels;
-        if is_top || planted(Mutant::AbsorberRetiresAnchor) {
+        if (is_top && !planted(Mutant::TopAnchorKept)) || planted(Mutant::AbsorberRetiresAnchor) {
             // B7: on the top level nobody announces anchors.
             self.retire_record(anchor);
         }
@@ -72,7 +73,11 @@ impl<'g> Work<'g> {
     /// False when it had to help and the search must begin again.
     fn try_unlink(&mut self, level: usize, low: &[u8]) -> bool {
         let mut keeper = None;
-        let mut at = self.list.start(level, Some(Needle::new(low)));
+        let mut at = if planted(Mutant::PredecessorNotStrict) {
+            self.list.seek(level, Place::at(low))
+        } else {
+            self.list.start(level, Some(Needle::new(low)))
+        };
         let pred = loop {
             match at.repl() {
                 Repl::Block(heir) => {
@@ -90,7 +95,7 @@ impl<'g> Work<'g> {
             }
             at = at.next().0.expect("a block with an end has a successor");
         };
-        if keeper != Some(pred) {
+        if keeper != Some(pred) && !planted(Mutant::AbsorbedPredecessorDecided) {
             // The predecessor is marked ABSORB; its own predecessor has to take it in first.
             if let Some(keeper) = keeper {
                 self.decide(keeper);
@@ -109,6 +114,9 @@ impl<'g> Work<'g> {
                 return false;
             }
             pred.bypass(next, heir);
+            if planted(Mutant::BypassedOnce) {
+                return true;
+            }
         }
     }
 
@@ -124,7 +132,9 @@ impl<'g> Work<'g> {
                 Child::Sealed if planted(Mutant::AnnouncedUnchecked) => {}
                 Child::Sealed => {
                     // B7: it never entered the level above, and never will.
-                    self.retire_record(anchor);
+                    if !planted(Mutant::RefusedAnchorKept) {
+                        self.retire_record(anchor);
+                    }
                     return;
                 }
                 Child::Absorbed(_) if planted(Mutant::AnnouncedUnchecked) => {}

@@ -11,7 +11,7 @@ use super::search::{Place, find_among, find_in, records};
 use super::tally::Tally;
 use super::work::{Claim, Work};
 use super::{FindOrInsert, Record};
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, order, planted};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::{Barrier, Guard, KeyTooLong, MAX_KEY_LEN};
@@ -340,14 +340,15 @@ impl List {
 
     /// Number of levels that have heads.
     pub(super) fn height(&self) -> usize {
-        // ORDERING: Acquire; pairs with the Release in `grow`: the heads are there. Row K8.
-        self.height.load(Ordering::Acquire)
+        // ORDERING: Acquire; pairs with the Release in `raise_height`: the heads are there.
+        self.height.load(order(Mutant::RelaxedHeightLoad, Ordering::Acquire))
     }
 
     /// The anchor of the leftmost block of a level below [`List::height`].
     pub(super) fn head(&self, level: usize) -> RecRef<'_> {
-        // ORDERING: Acquire; pairs with the Release in `grow`: the head is complete. Row K7.
-        let head = NonNull::new(self.heads[level].load(Ordering::Acquire));
+        // ORDERING: Acquire; pairs with the Release in `set_head`: the head is complete.
+        let acquire = order(Mutant::RelaxedHeadLoad, Ordering::Acquire);
+        let head = NonNull::new(self.heads[level].load(acquire));
         // SAFETY: heads live as long as the list.
         unsafe { RecRef::protect(head.expect("levels below the height have heads")) }
     }
@@ -365,19 +366,35 @@ impl List {
         let block = BlockRef::new(plan, &[]);
         anchor.prepare_child(block);
         let (bytes, raw) = (anchor.bytes() + block.bytes(), anchor.as_ptr().as_ptr());
-        // ORDERING: Release; pairs with the Acquire in `head`: publishes head and block. Row K7.
-        let null = std::ptr::null_mut();
-        let set = &self.heads[level];
-        if set.compare_exchange(null, raw, Ordering::Release, Ordering::Relaxed).is_ok() {
+        if planted(Mutant::HeightBeforeHead) {
+            self.raise_height(level + 1);
+        }
+        if self.set_head(level, raw) {
             let _ = head.into_raw();
             self.tally.add(0, bytes);
         } else {
             // SAFETY: nobody else has seen it; `head` frees itself.
             unsafe { block.free() };
         }
-        // ORDERING: AcqRel; Release pairs with the Acquire in `height`. Acquire: heads of levels
-        // that another thread has added are seen by who sees our height. Row K8.
-        self.height.fetch_max(level + 1, Ordering::AcqRel);
+        self.raise_height(level + 1);
+    }
+
+    /// Gives a level its head; false when it has one.
+    fn set_head(&self, level: usize, raw: *mut RecHeader) -> bool {
+        let head = &self.heads[level];
+        // ORDERING: Release; pairs with the Acquire in `head`: publishes the head and its block.
+        let release = order(Mutant::RelaxedHeadSet, Ordering::Release);
+        if planted(Mutant::HeadByStore) {
+            head.store(raw, release);
+            return true;
+        }
+        head.compare_exchange(std::ptr::null_mut(), raw, release, Ordering::Relaxed).is_ok()
+    }
+
+    fn raise_height(&self, height: usize) {
+        // ORDERING: Release; pairs with the Acquire in `height`: the level has its head. Who raises
+        // it further has been on the level below, so it has acquired what was there before.
+        self.height.fetch_max(height, order(Mutant::RelaxedHeightRaise, Ordering::Release));
     }
 
     /// Accounts for blocks and anchors that won a decision.

@@ -301,15 +301,10 @@ impl<'g> BlockRef<'g> {
                 self.slot(at).store(CLOSED, Ordering::Relaxed);
                 break;
             }
-            // ORDERING: Relaxed, nothing is published; Acquire on failure: the records of the words
-            // before the closed one are read by who froze the block, and B8 needs to see what their
-            // inserters saw.
-            match self.slot(at).compare_exchange(
-                EMPTY_WORD,
-                CLOSED,
-                Ordering::Relaxed,
-                Ordering::Acquire,
-            ) {
+            // ORDERING: Relaxed; nothing is published, and who needs the records reads the words
+            // again, with Acquire.
+            let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+            match self.slot(at).compare_exchange(EMPTY_WORD, CLOSED, success, failure) {
                 Ok(_) | Err(CLOSED) => break,
                 Err(_) => {}
             }

@@ -11,12 +11,12 @@ use super::raw::{BlockRef, Repl};
 use crate::SEALED;
 use crate::memory;
 use crate::mutant::{Mutant, order, planted};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Alignment of a record and of its inline part.
 const ALIGN: usize = 8;
 
-/// State bit: `unlink_sealed` has counted the record as dead. A statistic, outside of the models.
+/// State bit: `unlink_sealed` has counted the record as dead.
 const COUNTED_DEAD: u8 = 1;
 
 /// The fixed part of a record.
@@ -27,7 +27,7 @@ pub(super) struct RecHeader {
     inline_len: u32,
     key_len: u16,
     /// [`COUNTED_DEAD`].
-    state: std::sync::atomic::AtomicU8,
+    state: AtomicU8,
     /// Whether it is a head: an anchor below all keys.
     head: bool,
     #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
@@ -156,9 +156,9 @@ impl<'g> RecRef<'g> {
 
     /// Notes that the record is dead; true for the one caller that was first.
     pub(super) fn count_dead(self) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        // ORDERING: Relaxed; a statistic.
-        self.header().state.fetch_or(COUNTED_DEAD, Relaxed) & COUNTED_DEAD == 0
+        // ORDERING: Relaxed; a statistic. Not outside of the models: it says which of two threads tends
+        // the block, and loom must know that their order matters.
+        self.header().state.fetch_or(COUNTED_DEAD, Ordering::Relaxed) & COUNTED_DEAD == 0
     }
 
     /// Where the cell of an anchor leads.
@@ -207,6 +207,9 @@ impl<'g> RecRef<'g> {
             // ORDERING: Release; pairs with the Acquire in `child`: the heir is complete.
             let release = order(Mutant::RelaxedAdvance, Ordering::Release);
             let _ = self.cell().compare_exchange(raw, heir.to_word(), release, Ordering::Relaxed);
+            if planted(Mutant::AdvancedOnce) {
+                return;
+            }
         }
     }
 
@@ -272,7 +275,7 @@ impl OwnedRec {
             cell: AtomicU64::new(crate::EMPTY),
             inline_len: inline_bytes,
             key_len,
-            state: std::sync::atomic::AtomicU8::new(0),
+            state: AtomicU8::new(0),
             head,
             #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             canary: crate::model::Canary::new(),

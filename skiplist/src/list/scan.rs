@@ -6,9 +6,6 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// Fingerprints that lie in one 64-bit word.
 pub(super) const LANES: usize = 8;
 
-/// Order hints that a vector compares at once.
-const HINT_LANES: usize = 16;
-
 /// Where the fingerprints of a block match; bit `i` stands for word `i`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Matches {
@@ -23,19 +20,6 @@ impl Matches {
     pub(super) const NONE: Self = Self { hits: 0, unknown: 0 };
 }
 
-/// Whether the machine has the instructions of the vector path.
-#[inline]
-fn has_vectors() -> bool {
-    #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
-    {
-        std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt")
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan))))]
-    {
-        false
-    }
-}
-
 /// Looks at all fingerprints, eight in a word, at most 64. Each is read once, in an undefined order; one
 /// that is known never changes.
 ///
@@ -43,7 +27,7 @@ fn has_vectors() -> bool {
 #[inline]
 pub(super) fn matches(lines: &[AtomicU64], fingerprint: u8) -> Matches {
     #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
-    if lines.len() == 64 / LANES && has_vectors() {
+    if lines.len() == 64 / LANES && vector::is_there() {
         // SAFETY: the machine has AVX2, and there are 64 fingerprints.
         return unsafe { vector::matches(lines, fingerprint) };
     }
@@ -77,7 +61,7 @@ fn zero_bytes(word: u64) -> u64 {
 #[inline]
 pub(super) fn count_below(hints: &[u16; MOST_WORDS], hint: u16) -> usize {
     #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
-    if has_vectors() {
+    if vector::is_there() {
         // SAFETY: the machine has AVX2 and POPCNT.
         return unsafe { vector::count_below(hints, hint) };
     }
@@ -97,7 +81,16 @@ mod vector {
         _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setzero_si256,
     };
 
-    use super::{AtomicU64, HINT_LANES, MOST_WORDS, Matches};
+    use super::{AtomicU64, MOST_WORDS, Matches};
+
+    /// Order hints that a vector compares at once.
+    const HINT_LANES: usize = 16;
+
+    /// Whether the machine has the instructions; asked once, then remembered.
+    #[inline]
+    pub(super) fn is_there() -> bool {
+        std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt")
+    }
 
     /// # Safety
     ///

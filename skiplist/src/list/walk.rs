@@ -10,6 +10,7 @@ use super::raw::BlockRef;
 use super::search::{Place, entries};
 use super::{List, Record};
 use crate::Guard;
+use crate::mutant::{Mutant, planted};
 
 /// So many records ahead of the one that is handed out are being loaded. A record is a cache miss of
 /// some 100 ns, and what is done with one takes a tenth of that or less.
@@ -23,7 +24,10 @@ const STEP: usize = 8;
 /// All words are read before any cell: a record whose successor of equal key is here was sealed when
 /// that one was inserted (B8), and whoever hands it out sees that.
 fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
-    page.fill(entries(block), block.sorted(), |entry| entry.hint() >= from);
+    page.fill(entries(block), block.sorted(), |entry| {
+        let dead_early = planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed();
+        entry.hint() >= from && !dead_early
+    });
 }
 
 /// Number of entries below a key, or not above it.
@@ -156,7 +160,9 @@ impl List {
             block = self.seek(0, Place::Before(low));
             read(page, block, 0);
             all = page.all();
-            all = &all[..count_to(all, low, low.order_hint(block.shared()), false)];
+            if !planted(Mutant::ScanBackNotCut) {
+                all = &all[..count_to(all, low, low.order_hint(block.shared()), false)];
+            }
         }
     }
 }

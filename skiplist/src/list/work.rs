@@ -177,6 +177,7 @@ impl<'g> Work<'g> {
         let mut absorbed = None;
         while let Some(successor) = next {
             match successor.repl() {
+                Repl::Block(_) if planted(Mutant::BuilderIgnoresRepl) => break,
                 Repl::Block(heir) => next = Some(heir),
                 Repl::Undecided => break,
                 Repl::Absorb => {
@@ -184,7 +185,9 @@ impl<'g> Work<'g> {
                         collect(successor, &mut live, &mut dropped);
                     }
                     absorbed = Some(successor);
-                    high = successor.high();
+                    if !planted(Mutant::AbsorbedRangeIgnored) {
+                        high = successor.high();
+                    }
                     next = successor.next().0;
                     break;
                 }
@@ -233,6 +236,9 @@ impl<'g> Work<'g> {
 
     /// Frees what lost a decision.
     fn discard(&self, built: Built<'g>) {
+        if planted(Mutant::LoserKeepsBlocks) {
+            return;
+        }
         for block in built.blocks {
             // SAFETY: nobody else has seen it.
             unsafe { block.free() };
@@ -256,6 +262,9 @@ impl<'g> Work<'g> {
             self.step(Step::Marked);
             if planted(Mutant::AnchorSealedEarly) {
                 block.anchor().seal_anchor();
+            }
+            if planted(Mutant::MarkedNotAbsorbed) {
+                return;
             }
             self.absorb(block);
         }
