@@ -206,7 +206,7 @@ impl List {
     ///
     /// # Safety
     ///
-    /// The record is of this list, and its cell was not [`SEALED`] when the session of `g` was
+    /// The record is of this list, and its cell was not sealed when the session of `g` was
     /// entered: a sealed record may have been taken out by anybody who wanted its key.
     #[must_use]
     pub unsafe fn record_from_raw<'g>(&'g self, raw: NonNull<u8>, g: &'g Guard<'_>) -> Record<'g> {
