@@ -95,7 +95,7 @@ while read -r file binary test; do
         reason="$(grep -A1 "panicked at" "$log" | sed -n 2p | cut -c1-60)"
         [ "$status" -eq 124 ] && reason="does not end"
         [ "$status" -gt 128 ] && reason="signal $((status - 128))"
-        printf '%-26s %-8s %-24s %s\n' "$mutant" "$test" "${count:-?}" "$reason" | tee "$work/found.$mutant"
+        printf '%-26s %-12s %-24s %s\n' "$mutant" "$test" "${count:-?}" "$reason" | tee "$work/found.$mutant"
         exit 0
     fi
 done <"$work/tests"
@@ -107,7 +107,7 @@ for mutant in $names; do
     grep -qx "$mutant" <<<"$orderings" || echo "$mutant"
 done >"$work/mutants"
 [ -s "$work/mutants" ] || { echo "shuttle: no mutants found" >&2; exit 1; }
-printf '%-26s %-8s %-24s %s\n' mutant test "schedules to the find" "what it said"
+printf '%-26s %-12s %-24s %s\n' mutant test "schedules to the find" "what it said"
 xargs -P "$jobs" -L 1 "$work/plant" "$work" <"$work/mutants"
 lost=0
 while read -r mutant; do
