@@ -51,9 +51,10 @@ for mutant in ${MUTANTS:-$(list_mutants)}; do
             "$binary" --exact "$test" >"$build.log" 2>&1 || status=$?
         grep -q "there is no mutant called" "$build.log" && { cat "$build.log"; exit 1; }
         [ "$status" -eq 0 ] && continue
-        reason="$(grep -A1 -E "panicked at" "$build.log" | sed -n 2p | cut -c1-60)"
-        grep -q "AddressSanitizer: " "$build.log" &&
-            reason="$(sed -n 's/.*\(AddressSanitizer: [a-z-]*\).*/\1/p' "$build.log" | head -1)"
+        reason="$(grep -A1 -E "panicked at" "$build.log" | sed -n 2p | cut -c1-60)" || true
+        if grep -q "AddressSanitizer: " "$build.log"; then
+            reason="$(sed -n 's/.*\(AddressSanitizer: [a-z-]*\).*/\1/p' "$build.log" | sed -n 1p)"
+        fi
         [ "$status" -eq 124 ] && reason="does not end"
         [ "$status" -gt 128 ] && reason="signal $((status - 128))"
         result="$test: $reason"

@@ -17,7 +17,7 @@ pub enum Scheduling {
     Pct(usize),
 }
 
-/// Steps of one schedule after which it counts as a livelock; the longest good one has about 30,000.
+/// Steps of one schedule after which it counts as a livelock; a good one has about 12,000.
 const MOST_STEPS: usize = 300_000;
 
 /// The defect that `WHIMBREL_MUTANT` names.

@@ -1,4 +1,4 @@
-//! Eight threads of eight operations each, and what must hold of their answers.
+//! Threads of some operations each, drawn at random, and what must hold of their answers.
 //!
 //! A key is a number and a role. Some keys stay from the beginning to the end; some belong to one
 //! thread, which knows what must become of them; some are raced for and never removed; some are
@@ -12,9 +12,6 @@ use shuttle::thread;
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
 use whimbrel_skiplist::{Barrier, FindOrInsert, Guard, List, Record, SEALED, Shape, model};
-
-const THREADS: u8 = 8;
-const OPERATIONS: u8 = 8;
 
 /// Numbers of the keys of each role; few, so that threads meet.
 const NUMBERS: u8 = 3;
@@ -209,12 +206,12 @@ fn walk(list: &List, from: Bound<&[u8]>, back: bool, g: &Guard<'_>) -> BTreeMap<
     seen
 }
 
-/// One execution: a list of small blocks, eight threads, and all checks.
+/// One execution: a list of small blocks, so many threads of so many operations, and all checks.
 ///
 /// # Panics
 ///
 /// When an answer, the structure, or the number of what was reclaimed is wrong.
-pub fn run() {
+pub fn run(threads: u8, operations: u8) {
     let shape = SHAPES[thread_rng().gen_range(0..SHAPES.len())];
     let list = Arc::new(List::with_shape(Arc::new(Barrier::new()), shape));
     let mut stays = BTreeMap::new();
@@ -224,13 +221,13 @@ pub fn run() {
         let _ = list.find_or_insert(&key, 0, |_| cell, &list.barrier().pin()).expect("short");
         stays.insert(key, cell);
     }
-    let threads: Vec<_> = (0..THREADS)
+    let threads: Vec<_> = (0..threads)
         .map(|number| {
             let (list, present) = (Arc::clone(&list), stays.clone());
             thread::spawn(move || {
                 let log = Log::default();
                 let mut thread = Thread { list: &list, number, operation: 0, present, log };
-                (0..OPERATIONS).for_each(|_| thread.operate());
+                (0..operations).for_each(|_| thread.operate());
                 Log { present: thread.present, ..thread.log }
             })
         })

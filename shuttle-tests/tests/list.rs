@@ -6,22 +6,41 @@
 
 use whimbrel_shuttle_tests::{Scheduling, explore, run};
 
+fn eight() {
+    run(8, 8);
+}
+
+fn three() {
+    run(3, 3);
+}
+
 #[test]
 fn random() {
-    explore("random", Scheduling::Random, 0x5EED_0001, run);
+    explore("random", Scheduling::Random, 0x5EED_0001, eight);
 }
 
 #[test]
 fn pct_2() {
-    explore("pct_2", Scheduling::Pct(2), 0x5EED_0002, run);
+    explore("pct_2", Scheduling::Pct(2), 0x5EED_0002, eight);
 }
 
 #[test]
 fn pct_3() {
-    explore("pct_3", Scheduling::Pct(3), 0x5EED_0003, run);
+    explore("pct_3", Scheduling::Pct(3), 0x5EED_0003, eight);
 }
 
 #[test]
 fn pct_5() {
-    explore("pct_5", Scheduling::Pct(5), 0x5EED_0005, run);
+    explore("pct_5", Scheduling::Pct(5), 0x5EED_0005, eight);
+}
+
+/// Few steps, so that each change of priority is more likely to fall where it matters.
+#[test]
+fn short_pct_3() {
+    explore("short_pct_3", Scheduling::Pct(3), 0x5EED_0013, three);
+}
+
+#[test]
+fn short_pct_5() {
+    explore("short_pct_5", Scheduling::Pct(5), 0x5EED_0015, three);
 }
