@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::raw::MOST_WORDS;
+use super::raw::{BlockRef, MOST_WORDS};
 use super::record::RecRef;
 
 /// Bits of a word that hold the address of a record; the order hint lies above.
@@ -12,6 +12,9 @@ const ADDRESS_BITS: u32 = 48;
 
 /// The address in a word.
 pub(super) const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
+
+/// Records that begin to be loaded before a block is ordered.
+const EARLY: usize = 6;
 
 /// The word of a record: its address, and the order hint of its key in the block where it was found.
 ///
@@ -93,25 +96,23 @@ impl<'g> Ordered<'g> {
         }
     }
 
-    /// Replaces the entries by those of a block: `entries` in the order in which they came, the first
-    /// `sorted` of them in the order of their keys, `keep` says of each whether it is wanted.
-    pub(super) fn fill(
-        &mut self,
-        entries: impl Iterator<Item = Entry<'g>>,
-        sorted: usize,
-        mut keep: impl FnMut(Entry<'g>) -> bool,
-    ) {
+    /// Replaces the entries by those of a block for which `keep` holds. Its words are read once, in order.
+    #[inline]
+    pub(super) fn fill(&mut self, block: BlockRef<'g>, mut keep: impl FnMut(Entry<'g>) -> bool) {
         (self.firsts, self.laters, self.taken) = (0, 0, (0, 0));
-        for (at, entry) in entries.take(MOST_WORDS).enumerate() {
-            let to = if at < sorted {
-                &mut self.first[self.firsts]
-            } else {
-                &mut self.later[self.laters]
-            };
-            *to = entry;
-            let kept = usize::from(keep(entry));
-            if at < sorted { self.firsts += kept } else { self.laters += kept }
+        let (words, sorted) = (block.words(), block.sorted().min(MOST_WORDS));
+        for at in 0..sorted {
+            let Some(entry) = words.entry(at) else { break };
+            self.first[self.firsts] = entry;
+            self.firsts += usize::from(keep(entry));
         }
+        for at in sorted..words.len().min(MOST_WORDS) {
+            let Some(entry) = words.entry(at) else { break };
+            self.later[self.laters] = entry;
+            self.laters += usize::from(keep(entry));
+        }
+        // Begun before the rest is ordered: most of them are among the first in the end.
+        self.first[..self.firsts.min(EARLY)].iter().for_each(|entry| entry.prefetch());
         if self.laters == 0 {
             return;
         }

@@ -326,6 +326,14 @@ impl<'g> BlockRef<'g> {
         (next, raw & FROZEN != 0)
     }
 
+    /// Begins to load the whole block.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        if !cfg!(whimbrel_loom) {
+            prefetch(self.to_word(), 512);
+        }
+    }
+
     /// Begins to load the successor.
     pub(super) fn prefetch_next(self) {
         if !cfg!(whimbrel_loom) {

@@ -360,11 +360,6 @@ fn find_anchor<'g>(
 
 /// The records of a block, in the order in which they came.
 pub(super) fn records<'g>(block: BlockRef<'g>) -> impl Iterator<Item = RecRef<'g>> {
-    entries(block).map(|entry| entry.record())
-}
-
-/// As [`records`], with their hints.
-pub(super) fn entries<'g>(block: BlockRef<'g>) -> impl Iterator<Item = Entry<'g>> {
     let words = block.words();
-    (0..words.len()).map_while(move |at| words.entry(at))
+    (0..words.len()).map_while(move |at| words.entry(at)).map(|entry| entry.record())
 }

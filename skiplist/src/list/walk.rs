@@ -7,24 +7,25 @@ use std::ops::{Bound, ControlFlow};
 use super::entry::{Entry, Ordered};
 use super::hint::Needle;
 use super::raw::BlockRef;
-use super::search::{Place, entries};
+use super::search::Place;
 use super::{List, Record};
 use crate::Guard;
 use crate::mutant::{Mutant, planted};
 
 /// So many records ahead of the one that is handed out are being loaded. A record is a cache miss of
 /// some 100 ns, and what is done with one takes a tenth of that or less.
-const AHEAD: usize = 12;
+const AHEAD: usize = 10;
 
 /// So many records are handed out between two looks ahead.
-const STEP: usize = 8;
+const STEP: usize = 5;
 
 /// Reads a block that was on the chain in this session, from an order hint on.
 ///
 /// All words are read before any cell: a record whose successor of equal key is here was sealed when
 /// that one was inserted (B8), and whoever hands it out sees that.
 fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
-    page.fill(entries(block), block.sorted(), |entry| {
+    block.prefetch();
+    page.fill(block, |entry| {
         let dead_early = planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed();
         entry.hint() >= from && !dead_early
     });

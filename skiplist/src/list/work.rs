@@ -5,7 +5,7 @@ use super::entry::Ordered;
 use super::hint::{Needle, shared_bytes};
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecRef};
-use super::search::{Place, entries, find_in, records};
+use super::search::{Place, find_in, records};
 use super::words::Word;
 use crate::Guard;
 use crate::mutant::{Mutant, Step, planted};
@@ -354,7 +354,7 @@ fn came_in_order(block: BlockRef<'_>) -> bool {
 fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
     records(block).for_each(RecRef::prefetch);
     let mut kept = Ordered::new();
-    kept.fill(entries(block), block.sorted(), |entry| {
+    kept.fill(block, |entry| {
         let drop = entry.record().is_droppable() || planted(Mutant::UnsealedDropped);
         if drop {
             dropped.push(entry.record());
