@@ -32,7 +32,7 @@ pub struct Shape {
 impl Shape {
     /// Blocks of 512 bytes at level 0 and 1024 bytes above. Models have small ones.
     pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
-        Self { words: [3, 3], fill: [2, 2], levels: 2 }
+        Self { words: [3, 3], fill: [2, 2], levels: 4 }
     } else {
         Self { words: [58, 61], fill: [44, 46], levels: MOST_LEVELS }
     };
