@@ -12,17 +12,33 @@ test:
 loom *ARGS:
     ./ci/loom.sh {{ARGS}}
 
+# Eight threads under chosen schedules, and a thread stopped at every step
+shuttle *ARGS:
+    ./ci/shuttle.sh {{ARGS}}
+
+# Stress tests of the list with random delays
+stress *ARGS:
+    ./ci/stress.sh {{ARGS}}
+
+# AddressSanitizer and LeakSanitizer over the stress tests; --all adds ThreadSanitizer
+san *ARGS:
+    ./ci/san.sh {{ARGS}}
+
+# ThreadSanitizer over the stress tests, with a standard library built for it
+tsan *ARGS:
+    ./ci/tsan.sh {{ARGS}}
 # Plants each defect and requires that a model finds it, or a reason why none does
 mutants *ARGS:
     ./ci/mutants.sh {{ARGS}}
 
-# AddressSanitizer and LeakSanitizer over the stress tests
-san:
-    ./ci/san.sh
 
 # Criterion benches, one file per crate; arguments go to criterion
 bench *ARGS:
     cargo bench -p whimbrel-benches -- {{ARGS}}
+
+# Ours beside the peers (ci/compare-deps.sh first); arguments go to the program
+compare *ARGS:
+    cargo run --release -p whimbrel-compare -- {{ARGS}}
 
 # The main job on real data
 tour *ARGS:

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # Runs the tests of skiplist and mvcc under AddressSanitizer with LeakSanitizer.
 #
+#   ci/san.sh [PACKAGE..]         AddressSanitizer with LeakSanitizer
+#   ci/san.sh --all [PACKAGE..]   these, then ThreadSanitizer (ci/tsan.sh)
+#
 # Needs a nightly toolchain (`rustup toolchain install nightly`); fails and says so without one.
-# Arguments: packages (default: whimbrel-skiplist whimbrel-mvcc). STRESS_SECONDS sets the length of each
-# stress test. ThreadSanitizer is not run here: it needs a standard library built with it.
+# Packages: by default whimbrel-skiplist and whimbrel-mvcc. STRESS_SECONDS sets the length of each
+# stress test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+all=no
+if [ "${1:-}" = "--all" ]; then all=yes; shift; fi
 
 target=x86_64-unknown-linux-gnu
 if [ "$(uname -sm)" != "Linux x86_64" ]; then
@@ -19,8 +24,9 @@ fi
 packages=("$@")
 [ ${#packages[@]} -gt 0 ] || packages=(whimbrel-skiplist whimbrel-mvcc)
 
-export CARGO_TARGET_DIR="${SAN_TARGET_DIR:-${CARGO_TARGET_DIR:-$PWD/target}-san}"
-export RUSTFLAGS="-Zsanitizer=address -C debug-assertions=on"
+ordinary="${CARGO_TARGET_DIR:-$PWD/target}"
+export CARGO_TARGET_DIR="${SAN_TARGET_DIR:-$ordinary-san}"
+export RUSTFLAGS="-Zsanitizer=address --cfg whimbrel_system_memory -C debug-assertions=on"
 export ASAN_OPTIONS="detect_stack_use_after_return=1:detect_leaks=1:halt_on_error=1"
 export STRESS_SECONDS="${STRESS_SECONDS:-5}"
 
@@ -43,3 +49,6 @@ for package in "${packages[@]}"; do
     cargo +nightly test --release --target "$target" -p "$package" --lib --tests
 done
 echo "san: clean"
+if [ "$all" = yes ]; then
+    CARGO_TARGET_DIR="$ordinary" RUSTFLAGS="" ./ci/tsan.sh "${packages[@]}"
+fi

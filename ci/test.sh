@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests of a change: unit, integration, property and doc tests, examples, and the
-# fast set of loom models. Installs what it needs where it may, names it where it may not.
+# All tests of a change: unit, integration, property and doc tests, examples, the fast set of loom
+# models, and a short set of schedules. Installs what it needs where it may, names it where it may not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,10 +18,13 @@ need() {
 need redis-cli redis-tools
 
 echo "== unit, integration and property tests"
-cargo test --workspace --all-targets --exclude whimbrel-benches
+cargo test --workspace --all-targets --exclude whimbrel-benches --exclude whimbrel-compare
+
+echo "== the comparison with peers, without the heavy ones"
+cargo test -p whimbrel-compare --no-default-features --all-targets
 
 echo "== doc tests"
-cargo test --workspace --doc
+cargo test --workspace --doc --exclude whimbrel-compare
 
 echo "== examples"
 for example in index/examples/*.rs; do
@@ -32,3 +35,6 @@ done
 
 echo "== loom models, fast set"
 ./ci/loom.sh
+
+echo "== shuttle, short set"
+SCHEDULE_SECONDS=20 STOP_SEEDS=2 ./ci/shuttle.sh 2000

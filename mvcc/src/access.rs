@@ -53,6 +53,11 @@ impl<'g> Access<'g> {
         self.store.list.find(key, self.guard)
     }
 
+    /// Looks several keys up side by side, and gives the record of each to `f`.
+    pub(crate) fn find_many(self, keys: &[&[u8]], f: impl FnMut(usize, Option<Record<'g>>)) {
+        self.store.list.find_many(keys, self.guard, f);
+    }
+
     pub(crate) fn cell_word(record: Record<'g>) -> u64 {
         // ORDERING: Acquire; pairs with the installing exchange: the version is seen whole. Row V7.
         record.cell().load(order(Mutant::CellLoadRelaxed, Ordering::Acquire))

@@ -1,12 +1,10 @@
 //! Bulk loading: strictly ordered entries become a store in linear time.
 
-use std::ptr::NonNull;
-
-use whimbrel_skiplist::{List, Segment, SegmentBuilder};
+use whimbrel_skiplist::{List, Record, Segment, SegmentBuilder};
 
 use crate::stamp::StampWord;
 use crate::store::{Store, StoreOptions};
-use crate::version::{Fresh, INLINE_MAX, bytes_with, check_value, write_inline};
+use crate::version::{Fresh, INLINE_MAX, check_value, inline_len, write_inline};
 use crate::{Clock, Digest, Error};
 
 /// The number of what was loaded in bulk: every snapshot sees it.
@@ -72,16 +70,17 @@ impl StoreSegmentBuilder {
             let version = Fresh::new(StampWord::decided(LOADED), Some(value));
             let word = version.word();
             self.builder.push(key, 0, |_| word)?;
+            self.rest.version_bytes += version.bytes() as u64;
             self.rest.outside.push(version);
         } else {
-            let init = |at: NonNull<u8>| {
-                // SAFETY: the builder gives `bytes_with(value.len())` aligned bytes of its own.
-                unsafe { write_inline(at, StampWord::decided(LOADED), value) }
+            let init = |record: Record<'_>| {
+                // SAFETY: a record of the builder's own, with this inline length.
+                unsafe { write_inline(record, StampWord::decided(LOADED), value) }
             };
-            self.builder.push(key, bytes_with(value.len()), init)?;
+            self.builder.push(key, inline_len(value.len()), init)?;
+            self.rest.version_bytes += inline_len(value.len()) as u64;
         }
         self.rest.digest.add(key, value);
-        self.rest.version_bytes += bytes_with(value.len()) as u64;
         Ok(())
     }
 

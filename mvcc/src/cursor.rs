@@ -15,6 +15,9 @@ const MOST_ENTRIES: usize = 256;
 /// Bytes of keys and values after which a session ends, however few entries they are.
 const MOST_BYTES: usize = 256 << 10;
 
+/// Bytes of an entry for which there is room from the beginning.
+const LIKELY_BYTES: usize = 48;
+
 /// An ordered scan of a snapshot, in either direction.
 ///
 /// Entries are copied out in portions, each inside one short barrier session; between steps the cursor
@@ -169,6 +172,8 @@ impl Cursor {
             self.portion.want = (self.portion.want * 4).min(MOST_ENTRIES);
         }
         self.portion.clear();
+        self.portion.entries.reserve(self.portion.want);
+        self.portion.bytes.reserve(self.portion.want * LIKELY_BYTES);
         self.at = 0;
         let number = self.snapshot.number();
         let Self { snapshot, range, reverse, from, portion, .. } = self;

@@ -2,11 +2,14 @@
 
 use std::ops::{Bound, ControlFlow};
 
+use whimbrel_skiplist::Record;
+
 use crate::access::Access;
+use crate::write::MANY;
 use crate::{Cursor, Hold, KeyRange, Store};
 
 /// Records that one barrier session of a scan looks at.
-pub(crate) const SESSION_RECORDS: usize = 1024;
+pub(crate) const SESSION_RECORDS: usize = 256;
 
 /// An immutable view of a store at a snapshot number.
 ///
@@ -77,10 +80,123 @@ impl Snapshot {
         self.store.access(|access| access.value_at(access.find(key)?, number).map(read))
     }
 
+    /// Gives the value of each key in this snapshot to `read`, with the key's place among `keys`, in that
+    /// order. As [`crate::Store::get_many_with`], of one moment.
+    pub fn get_many_with(&self, keys: &[&[u8]], mut read: impl FnMut(usize, Option<&[u8]>)) {
+        let number = self.number();
+        for (part, keys) in keys.chunks(MANY).enumerate() {
+            self.store.access(|access| {
+                access.find_many(keys, |at, record| {
+                    read(
+                        part * MANY + at,
+                        record.and_then(|record| access.value_at(record, number)),
+                    );
+                });
+            });
+        }
+    }
+
+    /// The value of each key in this snapshot, in the order of the keys.
+    #[must_use]
+    pub fn get_many(&self, keys: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        self.get_many_with(keys, |_, value| values.push(value.map(<[u8]>::to_vec)));
+        values
+    }
+
     /// Whether the key is present in this snapshot.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         self.get_with(key, |_| ()).is_some()
+    }
+
+    /// Gives the entries in a range of keys to `f`, ascending, until it breaks or the range ends.
+    ///
+    /// Nothing is copied: key and value are borrowed for the one call. Runs in barrier sessions of at most
+    /// 256 records, so `f` should be short; a cursor ([`Snapshot::range`]) copies, and may rest between two
+    /// steps for as long as it likes.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n) to begin and once in 256 records, O(1) a record.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use whimbrel_mvcc::{Clock, Store};
+    /// let store = Store::new(&Clock::new());
+    /// store.put(b"avocet", b"1")?;
+    /// store.put(b"knot", b"22")?;
+    /// let mut bytes = 0;
+    /// store.snapshot().scan(.., |_, value| {
+    ///     bytes += value.len();
+    ///     ControlFlow::Continue(())
+    /// });
+    /// assert_eq!(bytes, 3);
+    /// # Ok::<(), whimbrel_mvcc::Error>(())
+    /// ```
+    pub fn scan(&self, range: impl Into<KeyRange>, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
+        self.visit(&range.into(), false, f);
+    }
+
+    /// As [`Snapshot::scan`], descending.
+    pub fn scan_back(
+        &self,
+        range: impl Into<KeyRange>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) {
+        self.visit(&range.into(), true, f);
+    }
+
+    fn visit(
+        &self,
+        range: &KeyRange,
+        back: bool,
+        mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) {
+        if range.is_empty() {
+            return;
+        }
+        let number = self.number();
+        // Where a session ended: the next one begins behind it.
+        let mut behind: Option<Vec<u8>> = None;
+        loop {
+            let from = match &behind {
+                Some(key) => Bound::Excluded(key.as_slice()),
+                None if back => range.hi.as_ref().map(Vec::as_slice),
+                None => range.lo.as_ref().map(Vec::as_slice),
+            };
+            behind = self.store.access(|access| {
+                let (mut seen, mut last) = (0, None);
+                let step = |record: Record<'_>| {
+                    let key = record.key();
+                    let inside =
+                        if back { range.reaches_down_to(key) } else { range.reaches_up_to(key) };
+                    if !inside {
+                        return ControlFlow::Break(());
+                    }
+                    if let Some(value) = access.value_at(record, number) {
+                        f(key, value)?;
+                    }
+                    seen += 1;
+                    if seen == SESSION_RECORDS {
+                        last = Some(key.to_vec());
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                };
+                if back {
+                    access.store.list.walk_back(from, access.guard, step);
+                } else {
+                    access.store.list.walk(from, access.guard, step);
+                }
+                last
+            });
+            if behind.is_none() {
+                return;
+            }
+        }
     }
 
     /// A cursor over the entries in a range of keys.

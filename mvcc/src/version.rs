@@ -1,24 +1,27 @@
 //! Versions: layout, allocation, and the handle through which all of them are read.
 //!
-//! A version is a header followed by the bytes of its value. It lies in an allocation of its own, or
-//! in the inline part of the record whose first version it is (then it goes with the record).
+//! A version is a stamp, the address of the version below, a length, and the bytes of its value, in one
+//! allocation. The first version of a record most often lies in the record's inline part instead and
+//! goes with it: stamp and value only, for there is nothing below, and the record knows the length. The
+//! word that leads to such a version is the address of its record, tagged [`INLINE`].
 //!
 //! Invariants (unsafe code below and in `collect.rs` relies on them).
 //!
 //! - V1. What a cell or an `older` word of a reachable version leads to is a version that was not
 //!   retired before the session of whoever loaded the word was entered. So a loaded version may be
 //!   read for as long as the guard lives.
-//! - V2. Header length, flags and value bytes are written before the version is published, and never
-//!   change. Only `stamp` and `older` do, both atomic.
+//! - V2. Length, flags and value bytes are written before the version is published, and never change.
+//!   Only `stamp` and `older` do, both atomic.
 //! - V3. Only the collector, under its lock, unlinks a version, and notes that in the lowest bit of its
 //!   `older` word, which otherwise stays as it was. The version is retired, once, when the collector
-//!   disposes of its entry of the dead list; so while there is an entry, the version may be read.
+//!   disposes of its entry of the dead list; so while there is an entry, the version may be read. An
+//!   inline version is unlinked when its entry is disposed of and not before, so it has no such bit.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use whimbrel_skiplist::{EMPTY, Guard, SEALED};
+use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, memory};
 
 use crate::Error;
 use crate::batch::Descriptor;
@@ -36,10 +39,12 @@ pub(crate) const INLINE_MAX: usize = 256;
 /// Bit of `older`: the version is out of its chain.
 const UNLINKED: u64 = 1;
 
-const TOMBSTONE: u32 = 1;
-const INLINE: u32 = 2;
+/// Bit of a word: the version lies in the record at this address.
+const INLINE: u64 = 2;
 
-/// Header of a version. The value's bytes follow.
+const TOMBSTONE: u32 = 1;
+
+/// Header of a version that has an allocation of its own. The value's bytes follow.
 #[repr(C)]
 pub(crate) struct Version {
     stamp: StampWord,
@@ -57,13 +62,13 @@ const _: () = {
     assert!(cfg!(whimbrel_loom) || size_of::<Version>() == 24, "three words a version");
 };
 
-/// Length of a version with its value, in bytes.
-pub(crate) const fn bytes_with(value_len: usize) -> usize {
-    size_of::<Version>() + value_len
+/// Length of the inline part of a record for a value of this length, in bytes.
+pub(crate) const fn inline_len(value_len: usize) -> usize {
+    size_of::<StampWord>() + value_len
 }
 
 fn layout(value_len: usize) -> Layout {
-    Layout::from_size_align(bytes_with(value_len), align_of::<Version>())
+    Layout::from_size_align(size_of::<Version>() + value_len, align_of::<Version>())
         .expect("values are shorter than MAX_VALUE_LEN")
 }
 
@@ -86,40 +91,26 @@ pub(crate) fn pointer_of<T>(word: u64) -> *mut T {
     std::ptr::with_exposed_provenance_mut(word as usize)
 }
 
-/// Writes header and value.
-///
-/// # Safety
-///
-/// `at` is aligned to 8 and valid for writes of `bytes_with(value length)`, and nobody else sees it.
-unsafe fn write(at: NonNull<u8>, stamp: StampWord, value: Option<&[u8]>, flags: u32) -> u64 {
-    let bytes = value.unwrap_or(&[]);
-    let tombstone = if value.is_none() { TOMBSTONE } else { 0 };
-    let header = Version {
-        stamp,
-        older: AtomicU64::new(0),
-        len: u32::try_from(bytes.len()).expect("values are shorter than MAX_VALUE_LEN"),
-        flags: flags | tombstone,
-        #[cfg(whimbrel_loom)]
-        canary: whimbrel_skiplist::model::Canary::new(),
-    };
-    // SAFETY: the caller gives room for the header, aligned.
-    unsafe { at.cast::<Version>().write(header) };
-    // SAFETY: the header is inside the room that the caller gives.
-    let body = unsafe { at.add(size_of::<Version>()) };
-    // SAFETY: `body` has room for the value; a fresh version cannot overlap the caller's slice.
-    unsafe { body.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
-    word_of(at.as_ptr())
-}
-
 /// Writes the first version of a record into its inline part and returns the cell's first value.
 ///
 /// # Safety
 ///
-/// As for the pointer that `List::find_or_insert` gives to `init`, with an inline length of
-/// `bytes_with(value.len())`.
-pub(crate) unsafe fn write_inline(at: NonNull<u8>, stamp: StampWord, value: &[u8]) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { write(at, stamp, Some(value), INLINE) }
+/// Nobody else sees the record, and its inline part is [`inline_len`] of the value long.
+pub(crate) unsafe fn write_inline(record: Record<'_>, stamp: StampWord, value: &[u8]) -> u64 {
+    debug_assert_eq!(record.inline_len(), inline_len(value.len()));
+    let at = record.inline().cast::<StampWord>();
+    // SAFETY: the caller gives room for the stamp, aligned.
+    unsafe { at.write(stamp) };
+    // SAFETY: inside of the room that the caller gives.
+    let body = unsafe { at.add(1) };
+    // SAFETY: room for the value; a fresh record cannot overlap the caller's slice.
+    unsafe { body.cast().copy_from_nonoverlapping(NonNull::from(value).cast::<u8>(), value.len()) };
+    inline_word(record)
+}
+
+/// The word that leads to the inline version of a record.
+pub(crate) fn inline_word(record: Record<'_>) -> u64 {
+    word_of(record.as_raw().as_ptr()) | INLINE
 }
 
 /// A version of its own allocation that nobody else sees yet. Freed when dropped unpublished.
@@ -128,13 +119,28 @@ pub(crate) struct Fresh(NonNull<Version>);
 impl Fresh {
     /// A version with this value; `None` makes a tombstone.
     pub(crate) fn new(stamp: StampWord, value: Option<&[u8]>) -> Self {
-        let layout = layout(value.map_or(0, <[u8]>::len));
+        let bytes = value.unwrap_or(&[]);
+        let layout = layout(bytes.len());
         // SAFETY: the layout has at least the header's size.
-        let raw = unsafe { alloc(layout) };
-        let Some(at) = NonNull::new(raw) else { handle_alloc_error(layout) };
-        // SAFETY: freshly allocated with the layout of header and value.
-        unsafe { write(at, stamp, value, 0) };
-        Self(at.cast())
+        let raw = unsafe { memory::allocate(layout) };
+        let at = raw.cast::<Version>();
+        let header = Version {
+            stamp,
+            older: AtomicU64::new(0),
+            len: u32::try_from(bytes.len()).expect("values are shorter than MAX_VALUE_LEN"),
+            flags: if value.is_none() { TOMBSTONE } else { 0 },
+            #[cfg(whimbrel_loom)]
+            canary: whimbrel_skiplist::model::Canary::new(),
+        };
+        // SAFETY: fresh memory with the layout of header and value.
+        unsafe { at.write(header) };
+        // SAFETY: inside of the allocation, or at its end for an empty value.
+        let body = unsafe { at.add(1) };
+        // SAFETY: room for the value, which cannot overlap fresh memory.
+        unsafe {
+            body.cast().copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len());
+        }
+        Self(at)
     }
 
     /// Sets the version below.
@@ -146,6 +152,12 @@ impl Fresh {
 
     pub(crate) fn word(&self) -> u64 {
         word_of(self.0.as_ptr())
+    }
+
+    /// Bytes of header and value.
+    pub(crate) fn bytes(&self) -> usize {
+        // SAFETY: owned.
+        layout(unsafe { self.0.as_ref() }.len as usize).size()
     }
 
     /// The version was installed: its memory belongs to the chain now.
@@ -183,12 +195,9 @@ unsafe fn free(version: NonNull<Version>) {
     #[cfg(not(whimbrel_loom))]
     // SAFETY: allocated with this layout.
     unsafe {
-        dealloc(version.as_ptr().cast(), layout(len as usize));
+        memory::free(version.cast(), layout(len as usize));
     }
 }
-
-#[cfg(whimbrel_loom)]
-const _: unsafe fn(*mut u8, Layout) = dealloc;
 
 /// [`free`] in the shape that the barrier calls.
 ///
@@ -203,9 +212,25 @@ unsafe fn reclaim(version: *mut u8) {
 
 /// A version that may be read while its guard lives.
 #[derive(Clone, Copy)]
-pub(crate) struct VersionRef<'g> {
-    version: NonNull<Version>,
+pub(crate) enum VersionRef<'g> {
+    /// In the inline part of this record.
+    Inline(Record<'g>),
+    /// In an allocation of its own.
+    Own(OwnRef<'g>),
+}
+
+/// A version in an allocation of its own, which the pointer covers whole.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnRef<'g> {
+    at: NonNull<Version>,
     guard: PhantomData<&'g Version>,
+}
+
+impl<'g> OwnRef<'g> {
+    fn header(self) -> &'g Version {
+        // SAFETY: invariant V1, vouched for by the caller of `VersionRef::from_word`.
+        unsafe { self.at.as_ref() }
+    }
 }
 
 /// What a stamp word comes to, a batch's included.
@@ -227,25 +252,32 @@ impl<'g> VersionRef<'g> {
         if word == EMPTY || word == SEALED {
             return None;
         }
-        let version = NonNull::new(pointer_of(word))?;
-        let it = Self { version, guard: PhantomData };
+        if word & INLINE != 0 {
+            let record = NonNull::new(pointer_of(word & !INLINE))?;
+            // SAFETY: the version is protected, and its record with it.
+            return Some(Self::Inline(unsafe { Record::at(record) }));
+        }
+        let version = OwnRef { at: NonNull::new(pointer_of(word))?, guard: PhantomData };
         #[cfg(whimbrel_loom)]
-        it.header().canary.touch();
-        Some(it)
-    }
-
-    fn header(self) -> &'g Version {
-        // SAFETY: invariant V1, vouched for by the caller of `from_word`.
-        unsafe { self.version.as_ref() }
+        version.header().canary.touch();
+        Some(Self::Own(version))
     }
 
     pub(crate) fn word(self) -> u64 {
-        word_of(self.version.as_ptr())
+        match self {
+            Self::Inline(record) => inline_word(record),
+            Self::Own(version) => word_of(version.at.as_ptr()),
+        }
     }
 
     /// This version's own stamp word.
     pub(crate) fn stamp(self) -> &'g StampWord {
-        &self.header().stamp
+        match self {
+            // SAFETY: `write_inline` wrote it there before the record was published, and it is only
+            // shared since; the record is protected for `'g`.
+            Self::Inline(record) => unsafe { record.inline().cast().as_ref() },
+            Self::Own(version) => &version.header().stamp,
+        }
     }
 
     /// Looks at the stamp, through the batch's descriptor where there is one.
@@ -278,9 +310,14 @@ impl<'g> VersionRef<'g> {
     }
 
     fn load_older(self) -> u64 {
-        // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing exchange:
-        // the version below is seen whole. Row V7.
-        self.header().older.load(order(Mutant::OlderLoadRelaxed, Ordering::Acquire))
+        match self {
+            Self::Inline(_) => 0,
+            // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing
+            // exchange: the version below is seen whole. Row V7.
+            Self::Own(version) => {
+                version.header().older.load(order(Mutant::OlderLoadRelaxed, Ordering::Acquire))
+            }
+        }
     }
 
     pub(crate) fn older(self) -> Option<VersionRef<'g>> {
@@ -291,14 +328,17 @@ impl<'g> VersionRef<'g> {
     /// Takes `below`, the version directly below, out of the chain. For the collector, under its lock.
     pub(crate) fn unlink_below(self, below: VersionRef<'g>) {
         debug_assert_eq!(self.load_older(), below.word(), "only a version in the chain, and below");
+        let Self::Own(version) = self else { unreachable!("nothing is below an inline version") };
         let rest = below.load_older();
         // ORDERING: Release; pairs with the Acquire in `load_older`. The version it leads to was
         // published to this thread; hands that on. Row V7.
         let release = order(Mutant::UnlinkRelaxed, Ordering::Release);
-        self.header().older.store(rest, release);
-        // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of the
-        // word need the version it leads to, as above. Row V7.
-        below.header().older.fetch_or(UNLINKED, release);
+        version.header().older.store(rest, release);
+        if let Self::Own(below) = below {
+            // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of
+            // the word need the version it leads to, as above. Row V7.
+            below.header().older.fetch_or(UNLINKED, release);
+        }
     }
 
     /// Whether it was taken out of its chain. For the collector, under its lock.
@@ -308,29 +348,37 @@ impl<'g> VersionRef<'g> {
 
     /// The value; none for a tombstone.
     pub(crate) fn value(self) -> Option<&'g [u8]> {
-        if self.is_tombstone() {
-            return None;
-        }
-        let len = self.header().len as usize;
-        let base = self.version.cast::<u8>();
-        // SAFETY: header and value are one allocation, or one inline part.
-        let body = unsafe { base.add(size_of::<Version>()) };
+        let (body, len) = match self {
+            Self::Inline(record) => {
+                let stamp = record.inline().cast::<StampWord>();
+                // SAFETY: the value follows the stamp, in the same inline part.
+                (unsafe { stamp.add(1) }.cast::<u8>(), record.inline_len() - inline_len(0))
+            }
+            Self::Own(_) if self.is_tombstone() => return None,
+            Self::Own(version) => {
+                // SAFETY: the value follows the header, in the same allocation.
+                (unsafe { version.at.add(1) }.cast::<u8>(), version.header().len as usize)
+            }
+        };
         // SAFETY: `len` bytes were written there before it was published and never change (V2); the
         // guard protects them for `'g` (V1).
         Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), len) })
     }
 
     pub(crate) fn is_tombstone(self) -> bool {
-        self.header().flags & TOMBSTONE != 0
+        matches!(self, Self::Own(version) if version.header().flags & TOMBSTONE != 0)
     }
 
     pub(crate) fn is_inline(self) -> bool {
-        self.header().flags & INLINE != 0
+        matches!(self, Self::Inline(_))
     }
 
     /// Bytes of header and value.
     pub(crate) fn bytes(self) -> usize {
-        bytes_with(self.header().len as usize)
+        match self {
+            Self::Inline(record) => record.inline_len(),
+            Self::Own(version) => layout(version.header().len as usize).size(),
+        }
     }
 
     /// Hands an unlinked version to the barrier. An inline one goes with its record.
@@ -339,11 +387,9 @@ impl<'g> VersionRef<'g> {
     ///
     /// It is out of its chain, and the caller retires it only once (invariant V3).
     pub(crate) unsafe fn retire(self, guard: &Guard<'_>) {
-        if self.is_inline() {
-            return;
-        }
+        let Self::Own(version) = self else { return };
         // SAFETY: out of its chain, so a later session cannot reach it; the caller says only once.
-        unsafe { guard.retire(self.version.as_ptr().cast(), self.bytes(), reclaim) };
+        unsafe { guard.retire(version.at.as_ptr().cast(), self.bytes(), reclaim) };
     }
 
     /// Frees a version at once. An inline one goes with its record.
@@ -352,9 +398,9 @@ impl<'g> VersionRef<'g> {
     ///
     /// Nobody else can reach the chain any more.
     pub(crate) unsafe fn free_now(self) {
-        if !self.is_inline() {
+        if let Self::Own(version) = self {
             // SAFETY: the caller's promise; not inline, so from `Fresh::new`.
-            unsafe { free(self.version) };
+            unsafe { free(version.at) };
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Reads and writes of single keys.
 
-use std::ptr::NonNull;
-
 use whimbrel_skiplist::{FindOrInsert, Record};
 
 use crate::Error;
@@ -9,7 +7,10 @@ use crate::access::{Access, Change, Head};
 use crate::mutant::{Mutant, planted};
 use crate::stamp::{By, StampWord};
 use crate::store::{CasOutcome, Inserted, Store, VersionToken};
-use crate::version::{Fresh, INLINE_MAX, VersionRef, bytes_with, check_value, write_inline};
+use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
+
+/// Keys that are looked up in one barrier session.
+pub(crate) const MANY: usize = 256;
 
 /// What an operation wants once it knows the newest value.
 enum Step<'v, T> {
@@ -38,6 +39,45 @@ impl Store {
     /// a barrier session, so it should be short.
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         self.access(|access| access.latest(access.find(key)?).map(read))
+    }
+
+    /// Gives the newest value of each key to `read`, with the key's place among `keys`, in that order.
+    ///
+    /// The lookups run side by side, so that their cache misses overlap: in a large store a key costs a
+    /// third of a single lookup or less. Each value is the key's at one moment between call and return;
+    /// the values of two keys need not be of the same moment (see [`crate::Snapshot::get_many_with`]).
+    ///
+    /// # Complexity
+    ///
+    /// O(log n) a key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use whimbrel_mvcc::{Clock, Store};
+    /// let store = Store::new(&Clock::new());
+    /// store.put(b"knot", b"7")?;
+    /// let mut found = Vec::new();
+    /// store.get_many_with(&[b"avocet", b"knot"], |at, value| found.push((at, value.is_some())));
+    /// assert_eq!(found, [(0, false), (1, true)]);
+    /// # Ok::<(), whimbrel_mvcc::Error>(())
+    /// ```
+    pub fn get_many_with(&self, keys: &[&[u8]], mut read: impl FnMut(usize, Option<&[u8]>)) {
+        for (part, keys) in keys.chunks(MANY).enumerate() {
+            self.access(|access| {
+                access.find_many(keys, |at, record| {
+                    read(part * MANY + at, record.and_then(|record| access.latest(record)));
+                });
+            });
+        }
+    }
+
+    /// The newest value of each key, in the order of the keys; as [`Store::get_many_with`].
+    #[must_use]
+    pub fn get_many(&self, keys: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        self.get_many_with(keys, |_, value| values.push(value.map(<[u8]>::to_vec)));
+        values
     }
 
     /// Whether the key is present.
@@ -162,22 +202,19 @@ impl<'g> Access<'g> {
         }
         let number_early = planted(Mutant::SettledBeforeInstall).then(|| self.clock.now());
         let stamp = || number_early.map_or_else(StampWord::pending, StampWord::decided);
-        let init = |at: NonNull<u8>| {
-            // SAFETY: the list gives `bytes_with(value.len())` aligned bytes of a record that nobody
-            // else sees.
-            unsafe { write_inline(at, stamp(), value) }
+        let init = |record: Record<'_>| {
+            // SAFETY: the list gives a record with this inline length that nobody else sees.
+            unsafe { write_inline(record, stamp(), value) }
         };
         if planted(Mutant::CaptureEarly) {
             self.captured(key);
         }
-        let inline_len = bytes_with(value.len());
+        let inline_len = inline_len(value.len());
         match self.store.list.find_or_insert(key, inline_len, init, self.guard)? {
             FindOrInsert::Found(record) => Ok(Some(record)),
             FindOrInsert::Inserted(record) => {
-                let word = crate::version::word_of(record.inline().as_ptr());
-                // SAFETY: the inline part holds the record's first version, written by `init`; the
-                // record is protected by the guard.
-                let new = unsafe { VersionRef::from_word(word) }.expect("has an address");
+                // `init` wrote it.
+                let new = VersionRef::Inline(record);
                 let change = Change { record, new, old: None };
                 self.store.count_installed(key, &change);
                 let number = new.stamp().settle(self.clock, By::Owner);
@@ -189,7 +226,7 @@ impl<'g> Access<'g> {
 
     /// The key's record, made without a version where there was none.
     pub(crate) fn find_or_insert_empty(self, key: &[u8]) -> Result<Record<'g>, Error> {
-        let empty = |_| whimbrel_skiplist::EMPTY;
+        let empty = |_: Record<'_>| whimbrel_skiplist::EMPTY;
         Ok(self.store.list.find_or_insert(key, 0, empty, self.guard)?.record())
     }
 

@@ -400,6 +400,33 @@ fn a_held_snapshot_keeps_only_what_it_sees() {
 }
 
 #[test]
+fn the_registry_grows_under_many_open_snapshots() {
+    // Every round has a new clock, whose registry of open snapshots grows while it is being read.
+    for round in 0..rounds(60) {
+        let store = new_store();
+        thread::scope(|scope| {
+            for writer in 0..3_u8 {
+                let store = &store;
+                scope.spawn(move || {
+                    let mut held = Vec::new();
+                    for n in 1..=40_u64 {
+                        store.put(&[writer], &n.to_be_bytes()).unwrap();
+                        held.push((store.snapshot(), n));
+                        if n % 10 == 0 {
+                            store.collect();
+                        }
+                    }
+                    for (snapshot, n) in &held {
+                        assert_eq!(number_at(snapshot, &[writer]), *n, "round {round}");
+                    }
+                });
+            }
+        });
+        finish(&store);
+    }
+}
+
+#[test]
 fn dropping_a_store_gives_everything_back() {
     let clock = Clock::new();
     let store = Store::new(&clock);

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "whimbrel-loom-tests",
         &["whimbrel-skiplist", "whimbrel-mvcc", "whimbrel-backup", "whimbrel-migrate"],
     ),
+    ("whimbrel-shuttle-tests", &["whimbrel-skiplist"]),
 ];
 
 /// Who may name tokio; loom-tests reach it through migrate only.

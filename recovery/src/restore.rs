@@ -23,8 +23,9 @@ use crate::rebuild::Rebuild;
 use crate::replay::replay;
 use crate::{Error, Rebuilt};
 
-/// Bytes that a record takes besides key and value, about: tower, version and the allocator's share.
-const RECORD_OVERHEAD: u64 = 64;
+/// Bytes that a record takes besides key and value, about: cell, lengths, number, its word and its share
+/// of the blocks above, and what is lost to size classes (ARCHITECTURE.md has the budget).
+const RECORD_OVERHEAD: u64 = 44;
 
 /// How [`restore`] works.
 ///

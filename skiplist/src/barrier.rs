@@ -85,6 +85,9 @@ pub struct Barrier {
     terminated: CachePadded<AtomicU64>,
     /// Counts and bags, shared out over the threads.
     stripes: Box<[CachePadded<Stripe>]>,
+    /// Builds for shuttle: stripes are handed out in turn.
+    #[cfg(whimbrel_shuttle)]
+    turn: Counter,
     /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
     #[cfg(whimbrel_loom)]
     step: AtomicU64,
@@ -160,7 +163,7 @@ impl Barrier {
     #[must_use]
     pub fn new() -> Self {
         const MOST: usize = 256;
-        let stripes = if cfg!(whimbrel_loom) {
+        let stripes = if cfg!(any(whimbrel_loom, whimbrel_shuttle)) {
             2
         } else {
             std::thread::available_parallelism().map_or(8, std::num::NonZero::get)
@@ -181,6 +184,8 @@ impl Barrier {
             current: CachePadded::new(AtomicU64::new(0)),
             terminated: CachePadded::new(AtomicU64::new(0)),
             stripes: (0..stripes).map(|_| CachePadded::new(Stripe::new())).collect(),
+            #[cfg(whimbrel_shuttle)]
+            turn: Counter::new(),
             #[cfg(whimbrel_loom)]
             step: AtomicU64::new(0),
         }
@@ -377,7 +382,7 @@ impl Barrier {
     #[expect(clippy::unused_self, reason = "the modelled build uses it")]
     fn step(&self) {}
 
-    #[cfg(not(whimbrel_loom))]
+    #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
     fn my_stripe(&self) -> usize {
         use std::sync::atomic::AtomicUsize;
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -397,6 +402,12 @@ impl Barrier {
         let number = thread.trim_matches(|letter: char| !letter.is_ascii_digit());
         number.parse::<usize>().expect("ThreadId(number)") & (self.stripes.len() - 1)
     }
+
+    #[cfg(all(whimbrel_shuttle, not(whimbrel_loom)))]
+    #[expect(clippy::cast_possible_truncation, reason = "a counter of a small test")]
+    fn my_stripe(&self) -> usize {
+        self.turn.add(1) as usize & (self.stripes.len() - 1)
+    }
 }
 
 impl Default for Barrier {
@@ -407,7 +418,7 @@ impl Default for Barrier {
 
 impl Drop for Barrier {
     fn drop(&mut self) {
-        if cfg!(whimbrel_loom) && std::thread::panicking() {
+        if cfg!(any(whimbrel_loom, whimbrel_shuttle)) && std::thread::panicking() {
             return;
         }
         for stripe in &self.stripes {

@@ -37,10 +37,11 @@ mod bag;
 mod barrier;
 mod error;
 mod list;
-#[cfg(whimbrel_loom)]
+pub mod memory;
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub mod model;
 #[cfg_attr(
-    not(whimbrel_loom),
+    not(any(whimbrel_loom, whimbrel_shuttle)),
     expect(unreachable_pub, reason = "only modelled builds show these types, in `model`")
 )]
 mod mutant;

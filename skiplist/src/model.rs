@@ -1,9 +1,9 @@
 //! What only modelled builds have: canaries, the graveyard, and planted mutants.
 //!
 //! A canary is a cell that every dereference reads and that reclaiming writes: a use after free
-//! becomes a causality violation that loom reports. The memory itself goes to the graveyard, so
-//! that the violation is found instead of undefined behaviour. Loom runs all threads of a model on
-//! one system thread, so a plain thread-local holds both.
+//! becomes a causality violation that loom reports, or a panic under shuttle. The memory itself goes
+//! to the graveyard, so that the violation is found instead of undefined behaviour. Both run all
+//! threads of a model on one system thread, so a plain thread-local holds both.
 
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
@@ -18,14 +18,21 @@ thread_local! {
 
 /// Read at every dereference, written when the memory is reclaimed.
 #[derive(Debug)]
-pub struct Canary(loom::cell::UnsafeCell<u64>);
+pub struct Canary(CanaryCell);
+
+#[cfg(whimbrel_loom)]
+type CanaryCell = loom::cell::UnsafeCell<u64>;
+
+/// Under shuttle threads change at atomic accesses only, so a look at the state is exact.
+#[cfg(whimbrel_shuttle)]
+type CanaryCell = Cell<u64>;
 
 // SAFETY: loom checks every access to the cell, and reports those that are concurrent.
 unsafe impl Sync for Canary {}
 
 impl Default for Canary {
     fn default() -> Self {
-        Self(loom::cell::UnsafeCell::new(ALIVE))
+        Self(CanaryCell::new(ALIVE))
     }
 }
 
@@ -45,11 +52,14 @@ impl Canary {
     ///
     /// When the memory was reclaimed before, or is reclaimed beside.
     pub fn touch(&self) {
+        #[cfg(whimbrel_loom)]
         self.0.with(|state| {
             // SAFETY: loom has checked that no write is concurrent; graveyard memory stays mapped.
             let state = unsafe { *state };
             assert_eq!(state, ALIVE, "use after free");
         });
+        #[cfg(whimbrel_shuttle)]
+        assert_eq!(self.0.get(), ALIVE, "use after free");
     }
 
     /// Says that the memory around it is reclaimed.
@@ -58,11 +68,14 @@ impl Canary {
     ///
     /// When it was reclaimed before, or is used beside.
     pub fn die(&self) {
+        #[cfg(whimbrel_loom)]
         self.0.with_mut(|state| {
             // SAFETY: loom has checked that no access is concurrent; graveyard memory stays mapped.
             let was = unsafe { state.replace(DEAD) };
             assert_eq!(was, ALIVE, "reclaimed twice");
         });
+        #[cfg(whimbrel_shuttle)]
+        assert_eq!(self.0.replace(DEAD), ALIVE, "reclaimed twice");
     }
 }
 

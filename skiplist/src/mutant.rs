@@ -1,7 +1,8 @@
 //! Defects that models plant at run time, to show that they would find them, and the steps after
 //! which they stop a thread for ever.
 //!
-//! In ordinary builds [`planted`] is a constant `false` and nothing of this is left.
+//! In ordinary builds [`planted`] is a constant `false` and nothing of this is left. Builds with
+//! delays take the name of the defect from `WHIMBREL_MUTANT`.
 
 use crate::sync::atomic::Ordering;
 
@@ -14,7 +15,7 @@ macro_rules! mutants {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
         impl Mutant {
             /// The defect of this name.
             #[must_use]
@@ -121,6 +122,8 @@ mutants! {
     NotTheFirstEmptyWord,
     /// A failed claim goes on without judging the word that it found.
     FailedClaimNotJudged,
+    /// A word that is not seen yet, though its fingerprint is, is passed over.
+    EmptyHitPassed,
     /// An insert does not skip sealed records of its key.
     SealIgnored,
     /// A lookup returns sealed records.
@@ -165,6 +168,8 @@ mutants! {
     HelpersAnnounce,
     /// A scan goes on from a block without following what replaced its successor.
     ScanIgnoresRepl,
+    /// Who meets a block that another thread has frozen waits for its decision.
+    DecisionAwaited,
     /// A scan looks at cells before it has read all words of the block.
     ScanReadsCellsEarly,
     /// A scan backwards hands out what lies above the range that it has reached.
@@ -196,24 +201,35 @@ mutants! {
 }
 
 /// Whether this defect was planted.
-#[cfg(not(whimbrel_loom))]
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay)))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {
     false
 }
 
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(not(whimbrel_loom))]
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay)))]
 #[inline(always)]
 pub(crate) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
     ordering
 }
 
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) use crate::model::planted;
 
+/// Whether this defect was planted.
+#[cfg(all(whimbrel_delay, not(any(whimbrel_loom, whimbrel_shuttle))))]
+pub(crate) fn planted(mutant: Mutant) -> bool {
+    static PLANTED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
+    let planted = PLANTED.get_or_init(|| {
+        let name = std::env::var("WHIMBREL_MUTANT").ok()?;
+        Some(Mutant::by_name(&name).unwrap_or_else(|| panic!("there is no mutant called {name}")))
+    });
+    *planted == Some(mutant)
+}
+
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay))]
 pub(crate) fn order(mutant: Mutant, ordering: Ordering) -> Ordering {
     if planted(mutant) { Ordering::Relaxed } else { ordering }
 }

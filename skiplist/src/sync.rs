@@ -1,18 +1,36 @@
-//! The shim: atomics, fences and threads from `std`, or from `loom` in modelled builds.
+//! The shim: atomics, fences and threads from `std`, or from `loom` or `shuttle` in modelled builds.
 //!
 //! The layers above use these names too, so that a model explores them together with the list.
-//! Modelled builds are chosen by `--cfg whimbrel_loom`.
+//! Modelled builds are chosen by `--cfg whimbrel_loom` or `--cfg whimbrel_shuttle`. Builds with
+//! `--cfg whimbrel_delay` have the threads of `std`, held up at random.
+//!
+//! ThreadSanitizer (`ci/tsan.sh`, `--cfg whimbrel_tsan`) does not model fences: they are executed and
+//! order nothing for it. That suits these crates. Their fences decide which values a thread may read;
+//! whatever is published to be read without atomics is published by the ordering of the atomic
+//! itself, so nothing is reported falsely. A face that made each fence a read-modify-write of one
+//! static would order all operations with one another and hide races (docs/verification.md).
 
-#[cfg(not(whimbrel_loom))]
+#[cfg(any(whimbrel_shuttle, whimbrel_delay))]
+mod stepped;
+
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
 pub use std::sync::{Arc, Mutex, MutexGuard};
 
 #[cfg(whimbrel_loom)]
 pub use loom::sync::{Arc, Mutex, MutexGuard};
 
+#[cfg(whimbrel_shuttle)]
+pub use shuttle::sync::{Arc, Mutex, MutexGuard};
+
 /// Atomic types and fences.
 pub mod atomic {
-    #[cfg(not(whimbrel_loom))]
+    #[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_delay)))]
     pub use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+
+    #[cfg(any(whimbrel_shuttle, whimbrel_delay))]
+    pub use super::stepped::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 
@@ -24,20 +42,26 @@ pub mod atomic {
 
 /// Threads.
 pub mod thread {
-    #[cfg(not(whimbrel_loom))]
+    #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
     pub use std::thread::{JoinHandle, spawn, yield_now};
 
     #[cfg(whimbrel_loom)]
     pub use loom::thread::{JoinHandle, spawn, yield_now};
+
+    #[cfg(whimbrel_shuttle)]
+    pub use shuttle::thread::{JoinHandle, spawn, yield_now};
 }
 
 /// Hints to the processor.
 pub mod hint {
-    #[cfg(not(whimbrel_loom))]
+    #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
     pub use std::hint::spin_loop;
 
     #[cfg(whimbrel_loom)]
     pub use loom::hint::spin_loop;
+
+    #[cfg(whimbrel_shuttle)]
+    pub use shuttle::hint::spin_loop;
 }
 
 /// A sequentially consistent fence directly behind a read-modify-write of the same thread.

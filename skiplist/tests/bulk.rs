@@ -127,7 +127,8 @@ fn the_inline_part_is_zeroed_and_aligned() {
     let list = List::new(Arc::new(Barrier::new()));
     let g = list.barrier().pin();
     for len in [0, 1, 7, 8, 9, 4096] {
-        let init = |inline: std::ptr::NonNull<u8>| {
+        let init = |record: whimbrel_skiplist::Record<'_>| {
+            let inline = record.inline();
             assert!(inline.cast::<u64>().is_aligned());
             // SAFETY: `len` bytes that nobody else can see.
             let bytes = unsafe { std::slice::from_raw_parts(inline.as_ptr(), len) };

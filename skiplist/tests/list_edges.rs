@@ -45,7 +45,9 @@ fn a_panic_in_a_callback_leaves_the_list_usable() {
         if number % 7 == 0 {
             let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let g = list.barrier().pin();
-                let init = |_| std::panic::resume_unwind(Box::new("planned"));
+                let init = |_: whimbrel_skiplist::Record<'_>| {
+                    std::panic::resume_unwind(Box::new("planned"))
+                };
                 let _ = list.find_or_insert(&mixed(number), 8, init, &g);
             }));
             assert!(tried.is_err());

@@ -5,14 +5,12 @@
 //! first of a level included, has an anchor in the level above; the one anchor above all is the
 //! segment's root. The finished list puts an empty leftmost block in front of each level.
 
-use std::ptr::NonNull;
-
-use super::List;
 use super::list::Shape;
 use super::raw::{BlockRef, Plan};
 use super::record::{OwnedRec, RecRef};
 use super::search::records;
 use super::work::separator;
+use super::{List, Record};
 use crate::sync::Arc;
 use crate::{Barrier, BulkError, KeyTooLong, MAX_KEY_LEN};
 
@@ -254,14 +252,14 @@ impl SegmentBuilder {
         &mut self,
         key: &[u8],
         inline_len: usize,
-        init: impl FnOnce(NonNull<u8>) -> u64,
+        init: impl FnOnce(Record<'_>) -> u64,
     ) -> Result<(), BulkError> {
         if key.len() > MAX_KEY_LEN {
             return Err(KeyTooLong { len: key.len() }.into());
         }
         check_order(self.segment.last_key(), key)?;
         let mut fresh = OwnedRec::new(key, inline_len, false);
-        let cell = init(fresh.record().inline());
+        let cell = init(Record(fresh.record()));
         fresh.set_cell(cell);
         // SAFETY: owned by the segment from here on.
         let record = unsafe { RecRef::protect(fresh.into_raw()) };

@@ -1,5 +1,6 @@
 //! Clean-up after a decision (step 4) and announcements (step 6), by the winner alone.
 
+use super::hint::Needle;
 use super::raw::{BlockRef, Repl};
 use super::record::{Child, RecRef};
 use super::search::Place;
@@ -73,9 +74,9 @@ impl<'g> Work<'g> {
     fn try_unlink(&mut self, level: usize, low: &[u8]) -> bool {
         let mut keeper = None;
         let mut at = if planted(Mutant::PredecessorNotStrict) {
-            self.list.seek(level, Place::At(low))
+            self.list.seek(level, Place::at(low))
         } else {
-            self.list.start(level, Some(low))
+            self.list.start(level, Some(Needle::new(low)))
         };
         let pred = loop {
             match at.repl() {
@@ -185,7 +186,7 @@ impl<'g> Work<'g> {
     }
 
     fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         if super::model::retire(ptr, reclaim) {
             return;
         }

@@ -31,6 +31,18 @@ pub const MAX_KEY_LEN: usize = 65_535;
 pub struct Record<'g>(pub(super) RecRef<'g>);
 
 impl<'g> Record<'g> {
+    /// The record at the address that [`Record::as_raw`] gave.
+    ///
+    /// # Safety
+    ///
+    /// The record is not reclaimed during `'g`.
+    #[must_use]
+    #[inline]
+    pub unsafe fn at(raw: NonNull<u8>) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { RecRef::protect(raw.cast()) })
+    }
+
     /// The key.
     #[must_use]
     pub fn key(self) -> &'g [u8] {

@@ -1,18 +1,44 @@
-//! Hints: the 16 bits that a word holds beside the address of its record.
+//! Hints: what a block knows of the keys of its records without reading them.
 //!
-//! At level 0 a *fingerprint* of the whole key: lookups ask for equality only, and a fingerprint
-//! tells keys apart however much they have in common. Above, searches ask for order. The words that a
-//! rebuild put in order hold the 16 bits that follow what all keys of the block's range share; a word
-//! that came later holds its *rank*, the number of those words that are not above it, so that a search
-//! that knows its own rank looks at few of them, whatever the keys look like. Hints never decide alone:
-//! equal ones are followed by a comparison of keys.
+//! A *fingerprint* is one byte of a hash of the whole key. Lookups at level 0 ask for equality only, and
+//! a fingerprint tells keys apart however much they have in common; those of a block lie side by side.
+//! An *order hint* is the 16 bits of a key that follow what all keys of the block's range share; it
+//! stands in the word, beside the address of the record. Walks order by it, and searches on the levels
+//! above go by it. Hints never decide alone: equal ones are followed by a comparison of keys, and a
+//! fingerprint that is not there yet says nothing.
 
-/// Flag of a hint above level 0, ignored by the search for equal hints: the word came after the words
-/// in order, and its key is not below any that was in the block before.
-pub(super) const GREATEST: u16 = 1 << 15;
+/// A key that is looked for, with its first eight bytes as a number.
+#[derive(Clone, Copy)]
+pub(super) struct Needle<'k> {
+    pub(super) key: &'k [u8],
+    head: u64,
+}
 
-/// Fingerprint of a key; never 0, so that it differs from words without a record.
-pub(super) fn fingerprint(key: &[u8]) -> u16 {
+impl<'k> Needle<'k> {
+    #[inline]
+    pub(super) fn new(key: &'k [u8]) -> Self {
+        Self { key, head: head(key, 0) }
+    }
+
+    /// Eight bytes from byte `from` on.
+    #[inline]
+    pub(super) fn head(self, from: usize) -> u64 {
+        if from == 0 { self.head } else { head(self.key, from) }
+    }
+
+    /// The order hint in a block whose keys share so many bits.
+    #[inline]
+    pub(super) fn order_hint(self, shared: u32) -> u16 {
+        if cfg!(whimbrel_loom) || shared > 48 {
+            return order_hint(self.key, shared);
+        }
+        top16(self.head << shared)
+    }
+}
+
+/// Fingerprint of a key; never 0, which stands for "not known yet".
+#[inline]
+pub(super) fn fingerprint(key: &[u8]) -> u8 {
     if cfg!(whimbrel_loom) {
         // Models compare all keys, so that they touch all canaries.
         return 1;
@@ -31,13 +57,7 @@ pub(super) fn fingerprint(key: &[u8]) -> u16 {
         last[..rest.len()].copy_from_slice(rest);
         hash = (hash ^ u64::from_le_bytes(last)).wrapping_mul(ODD);
     }
-    (top16(hash) & !GREATEST).max(1)
-}
-
-/// Hint of a word that came after the words in order, above level 0: its rank among them, plus 1 so
-/// that it differs from words without a record.
-pub(super) fn rank_hint(rank: usize) -> u16 {
-    u16::try_from(rank + 1).expect("blocks have few words")
+    ((hash >> 56) as u8).max(1)
 }
 
 /// Number of bits that two keys share from the beginning, in whole keys: a key that ends is smaller
@@ -52,37 +72,61 @@ pub(super) fn shared_bits(low: &[u8], high: &[u8]) -> u32 {
 }
 
 /// Number of bytes that two keys share from the beginning.
+#[inline]
 pub(super) fn shared_bytes(low: &[u8], high: &[u8]) -> usize {
-    low.iter().zip(high).take_while(|(low, high)| low == high).count()
+    let most = low.len().min(high.len());
+    let mut at = 0;
+    while at + 8 <= most {
+        let differ = head(low, at) ^ head(high, at);
+        if differ != 0 {
+            return at + differ.leading_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + low[at..most].iter().zip(&high[at..most]).take_while(|(low, high)| low == high).count()
 }
 
-/// Order hint of a key: 16 bits from bit `skip` on, zeros beyond its end. Does not decrease from a
-/// smaller key to a greater one when both share the first `skip` bits.
-pub(super) fn order_hint(key: &[u8], skip: u32) -> u16 {
+/// Byte from which on the heads of keys are compared in a block whose keys share so many bits.
+#[inline]
+pub(super) fn head_offset(shared: u32) -> usize {
+    if shared < 64 { 0 } else { (shared / 8) as usize }
+}
+
+/// Order hint of a key: 16 bits from bit `shared` on, zeros beyond its end. Does not decrease from a
+/// smaller key to a greater one when both share the first `shared` bits.
+#[inline]
+pub(super) fn order_hint(key: &[u8], shared: u32) -> u16 {
     if cfg!(whimbrel_loom) {
         return 0;
     }
-    top16(head(key, (skip / 8) as usize) << (skip % 8))
+    top16(head(key, (shared / 8) as usize) << (shared % 8))
 }
 
 /// Eight bytes of a key from byte `from` on as a number, zeros beyond its end.
+#[inline]
 pub(super) fn head(key: &[u8], from: usize) -> u64 {
     if let Some(bytes) = key.get(from..from + 8) {
         return u64::from_be_bytes(bytes.try_into().expect("8 bytes"));
     }
+    short_head(key, from)
+}
+
+#[cold]
+fn short_head(key: &[u8], from: usize) -> u64 {
     let rest = key.get(from..).unwrap_or_default();
     let mut bytes = [0; 8];
     bytes[..rest.len()].copy_from_slice(rest);
     u64::from_be_bytes(bytes)
 }
 
+#[inline]
 fn top16(bits: u64) -> u16 {
     (bits >> 48) as u16
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(whimbrel_loom)))]
 mod tests {
-    use super::{head, order_hint, shared_bits};
+    use super::{Needle, head, order_hint, shared_bits, shared_bytes};
 
     #[test]
     fn order_hints_rise_with_the_keys_of_any_range() {
@@ -100,9 +144,12 @@ mod tests {
             for pair in [(0, keys.len() - 1), (7, 90), (100, 101), (keys.len() / 2, keys.len() - 9)]
             {
                 let range = &keys[pair.0..=pair.1];
-                let skip = shared_bits(&range[0], &range[range.len() - 1]);
-                let hints: Vec<u16> = range.iter().map(|key| order_hint(key, skip)).collect();
-                assert!(hints.is_sorted(), "{bits} bits shared: {skip}");
+                let shared = shared_bits(&range[0], &range[range.len() - 1]);
+                let hints: Vec<u16> = range.iter().map(|key| order_hint(key, shared)).collect();
+                assert!(hints.is_sorted(), "{bits} bits shared: {shared}");
+                for (key, hint) in range.iter().zip(hints) {
+                    assert_eq!(Needle::new(key).order_hint(shared), hint);
+                }
             }
         }
     }
@@ -112,10 +159,13 @@ mod tests {
         let keys: [&[u8]; 7] =
             [b"", b"\x00", b"a", b"ab", b"abcdefghi", b"abcdefghij", b"abcdefghik\xFF"];
         for pair in keys.windows(2) {
-            let skip = shared_bits(pair[0], pair[1]);
-            assert!(order_hint(pair[0], skip) <= order_hint(pair[1], skip), "{pair:?}");
+            let shared = shared_bits(pair[0], pair[1]);
+            assert!(order_hint(pair[0], shared) <= order_hint(pair[1], shared), "{pair:?}");
         }
         assert_eq!(shared_bits(b"a", b"c"), 6);
+        assert_eq!(shared_bytes(b"abcdefghij", b"abcdefghiJ"), 9);
+        assert_eq!(shared_bytes(b"abcdefghij", b"abcdEfghij"), 4);
+        assert_eq!(shared_bytes(b"abcdefghij", b"abcdefgh"), 8);
         assert_eq!(head(b"abc", 1), 0x6263_0000_0000_0000);
         assert_eq!(head(b"abc", 9), 0);
     }

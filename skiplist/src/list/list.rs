@@ -3,9 +3,11 @@
 use std::ops::{Bound, ControlFlow};
 use std::ptr::NonNull;
 
+use super::hint::{Needle, fingerprint};
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecHeader, RecRef};
-use super::search::{Place, find_among, find_in, probe, records};
+use super::scan::Matches;
+use super::search::{Place, find_among, find_in, records};
 use super::tally::Tally;
 use super::work::{Claim, Work};
 use super::{FindOrInsert, Record};
@@ -16,6 +18,9 @@ use crate::{Barrier, Guard, KeyTooLong, MAX_KEY_LEN};
 
 /// The most levels: 20 entries a block at the least make more records than memory can hold.
 pub(super) const MOST_LEVELS: usize = 12;
+
+/// Lookups that run side by side.
+pub(super) const GROUP: usize = 16;
 
 /// Sizes of the blocks of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +39,7 @@ impl Shape {
     pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
         Self { words: [3, 3], fill: [2, 2], levels: 4 }
     } else {
-        Self { words: [58, 61], fill: [44, 46], levels: MOST_LEVELS }
+        Self { words: [50, 53], fill: [38, 40], levels: MOST_LEVELS }
     };
 
     /// Words and fill of a level.
@@ -105,7 +110,9 @@ impl List {
     #[must_use]
     pub fn find<'g>(&'g self, key: &[u8], g: &'g Guard<'_>) -> Option<Record<'g>> {
         self.check(g);
-        find_in(self.seek(0, Place::At(key)), key).map(Record)
+        let needle = Needle::new(key);
+        let block = self.seek(0, Place::At(needle));
+        find_in(block, needle, !planted(Mutant::SealedFound)).ok().map(Record)
     }
 
     /// The records of several keys, in the order of the keys; as [`List::find`] for each.
@@ -125,30 +132,35 @@ impl List {
         g: &'g Guard<'_>,
         mut f: impl FnMut(usize, Option<Record<'g>>),
     ) {
-        const GROUP: usize = 16;
         self.check(g);
-        let mut blocks = Vec::with_capacity(GROUP);
-        let mut probes = Vec::with_capacity(GROUP);
+        let mut blocks = [self.leftmost(0); GROUP];
+        let mut needles = [Needle::new(&[]); GROUP];
+        let mut found = [Matches::NONE; GROUP];
         for (group, keys) in keys.chunks(GROUP).enumerate() {
-            self.seek_many(keys, &mut blocks);
-            probes.clear();
-            for (block, key) in blocks.iter().zip(keys) {
-                let hits = probe(*block, key).hits;
-                if hits != 0 {
-                    block.prefetch_record(hits.trailing_zeros() as usize);
-                }
-                probes.push(hits);
+            let blocks = &mut blocks[..keys.len()];
+            let needles = &mut needles[..keys.len()];
+            for (needle, key) in needles.iter_mut().zip(keys) {
+                *needle = Needle::new(key);
             }
-            for (at, (block, hits)) in blocks.iter().zip(&probes).enumerate() {
-                f(group * GROUP + at, find_among(*block, keys[at], *hits, true).map(Record));
+            self.seek_many(needles, blocks);
+            for ((block, needle), found) in blocks.iter().zip(&*needles).zip(&mut found) {
+                *found = block.matches(fingerprint(needle.key));
+                block.prefetch_word(found.hits.trailing_zeros() as usize);
+            }
+            for (block, found) in blocks.iter().zip(&found) {
+                block.prefetch_record(found.hits.trailing_zeros() as usize);
+            }
+            for (at, (block, needle)) in blocks.iter().zip(&*needles).enumerate() {
+                let record = find_among(*block, *needle, found[at], true).ok();
+                f(group * GROUP + at, record.map(Record));
             }
         }
     }
 
     /// The record of `key`; makes one where there is none that is not sealed.
     ///
-    /// `init` writes the inline part (`inline_len` bytes, zeroed, aligned to 8) of a record that
-    /// nobody else can see yet, and returns the first value of its cell. It may have run although
+    /// `init` gets a record that nobody else can see yet, writes its inline part (`inline_len` bytes,
+    /// zeroed, aligned to 8), and returns the first value of its cell. It may have run although
     /// the answer is [`FindOrInsert::Found`]: then another thread was first, and the fresh record was
     /// freed as plain bytes. When it panics the list is as before.
     ///
@@ -169,26 +181,29 @@ impl List {
         &'g self,
         key: &[u8],
         inline_len: usize,
-        init: impl FnOnce(NonNull<u8>) -> u64,
+        init: impl FnOnce(Record<'_>) -> u64,
         g: &'g Guard<'_>,
     ) -> Result<FindOrInsert<'g>, KeyTooLong> {
         self.check(g);
         if key.len() > MAX_KEY_LEN {
             return Err(KeyTooLong { len: key.len() });
         }
-        let mut block = self.seek(0, Place::At(key));
-        if let Some(found) = find_in(block, key) {
-            return Ok(FindOrInsert::Found(Record(found)));
-        }
+        let needle = Needle::new(key);
+        let mut block = self.seek(0, Place::At(needle));
+        let end = match find_in(block, needle, !planted(Mutant::SealIgnored)) {
+            Ok(found) => return Ok(FindOrInsert::Found(Record(found))),
+            Err(end) => end,
+        };
         // Made before any block is decided: a panic of `init` leaves nothing to clean up.
         let mut fresh = OwnedRec::new(key, inline_len, false);
-        let cell = init(fresh.record().inline());
+        let cell = init(Record(fresh.record()));
         fresh.set_cell(cell);
         let mut work = Work::new(self, g);
+        // SAFETY: owned by `fresh`, or shared from the claim on and then protected by the session.
+        let record = unsafe { RecRef::protect(fresh.record().as_ptr()) };
+        let mut claim = Work::claim_from(end, block, key, || record);
         let made = loop {
-            // SAFETY: owned by `fresh`, or shared from the claim on and then protected by the session.
-            let record = unsafe { RecRef::protect(fresh.record().as_ptr()) };
-            match Work::claim(block, key, || record) {
+            match claim {
                 Claim::Claimed(record) => {
                     let _ = fresh.into_raw();
                     self.tally.add(1, record.bytes());
@@ -197,7 +212,8 @@ impl List {
                 Claim::Found(found) => break FindOrInsert::Found(Record(found)),
                 Claim::Full => {
                     work.make_room(block);
-                    block = self.seek(0, Place::At(key));
+                    block = self.seek(0, Place::At(needle));
+                    claim = Work::claim(block, key, || record);
                 }
             }
         };
@@ -407,7 +423,7 @@ unsafe impl Sync for List {}
 
 impl Drop for List {
     fn drop(&mut self) {
-        if cfg!(whimbrel_loom) && std::thread::panicking() {
+        if cfg!(any(whimbrel_loom, whimbrel_shuttle)) && std::thread::panicking() {
             return;
         }
         for level in 0..self.height() {

@@ -1,6 +1,6 @@
 //! The list: an ordered map from byte keys to cells, kept in blocks of many keys.
 //!
-//! A *block* holds up to 58 *words* at level 0 (512 bytes) and 61 above (1024 bytes); a word leads to a
+//! A *block* holds up to 50 *words* at level 0 (512 bytes) and 53 above (1024 bytes); a word leads to a
 //! *record*: key, cell, inline part. The blocks of a level form a chain in key order and cut the key
 //! space into ranges. For each block but the leftmost of its level there is an *anchor*: a record
 //! whose key is the low end of the range and whose cell leads to the block. Anchors are the entries of
@@ -66,11 +66,12 @@
 mod audit;
 mod bulk;
 mod clean;
+mod entry;
 mod handle;
 mod hint;
 #[expect(clippy::module_inception, reason = "the type that the module is about")]
 mod list;
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) mod model;
 mod raw;
 mod record;

@@ -174,7 +174,7 @@ impl List {
     pub fn model_rebuild<'g>(&'g self, level: usize, key: &[u8], g: &'g Guard<'_>) {
         let mut work = Work::new(self, g);
         if level < self.height() {
-            work.decide(self.seek(level, Place::At(key)));
+            work.decide(self.seek(level, Place::at(key)));
         }
         work.clean_up();
     }
@@ -183,7 +183,7 @@ impl List {
     pub fn model_merge<'g>(&'g self, level: usize, key: &[u8], g: &'g Guard<'_>) {
         let mut work = Work::new(self, g);
         if level < self.height() {
-            let block = self.seek(level, Place::At(key));
+            let block = self.seek(level, Place::at(key));
             if !block.is_leftmost() {
                 work.merge(block);
             }

@@ -1,4 +1,4 @@
-//! Memory of a block: header, words, and above level 0 the children's addresses for prefetching.
+//! Memory of a block: the header, and what becomes of a block. `words.rs` has the rest.
 //!
 //! A block is written by one thread until the decision publishes it; from then on only words, `next`
 //! and `repl` change, and each of them along a fixed path:
@@ -9,10 +9,12 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::hint::{head, shared_bits};
+use super::hint::{Needle, head, head_offset, shared_bits};
 use super::record::{RecHeader, RecRef};
+use super::scan::prefetch;
 use super::search::Place;
-use super::words::{CLOSED, EMPTY_WORD, Word, word_at};
+use super::words::{CLOSED, EMPTY_WORD, Word, block_bytes};
+use crate::memory;
 use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,7 +38,7 @@ pub(super) struct Header {
     /// Anchor of the successor when this block was made: its key is the exclusive high end. Null
     /// where there is no end. Fixed.
     high: *mut RecHeader,
-    /// Eight bytes of that key behind the bytes that it shares with the low end. Fixed.
+    /// Eight bytes of that key, from [`head_offset`] on. Fixed.
     high_head: u64,
     /// Address of the successor, and [`FROZEN`].
     next: AtomicU64,
@@ -51,11 +53,11 @@ pub(super) struct Header {
     dead: std::sync::atomic::AtomicU8,
     /// Bits that both ends of the range share, so all keys of the range do. Fixed.
     shared: u32,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     canary: crate::model::Canary,
 }
 
-const _: () = assert!(cfg!(whimbrel_loom) || size_of::<Header>() == 48);
+const _: () = assert!(cfg!(any(whimbrel_loom, whimbrel_shuttle)) || size_of::<Header>() == 48);
 const _: () = assert!(align_of::<Header>() <= ALIGN);
 const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<AtomicU64>()));
 
@@ -82,9 +84,7 @@ pub(super) struct Plan<'g> {
 
 /// Layout of a block with `capacity` words.
 fn layout(capacity: usize, level: usize) -> Layout {
-    let columns = if level == 0 { 1 } else { 2 };
-    let size = size_of::<Header>() + capacity * columns * size_of::<AtomicU64>();
-    Layout::from_size_align(size, ALIGN).expect("a block is small")
+    Layout::from_size_align(block_bytes(capacity, level), ALIGN).expect("a block is small")
 }
 
 /// A block that is protected for `'g`.
@@ -127,8 +127,7 @@ impl<'g> BlockRef<'g> {
         assert!(records.len() <= plan.capacity && plan.capacity <= MOST_WORDS);
         let layout = layout(plan.capacity, plan.level);
         // SAFETY: the header makes the size greater than zero.
-        let raw = unsafe { std::alloc::alloc(layout) };
-        let Some(raw) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        let raw = unsafe { memory::allocate(layout) };
         let ptr: NonNull<Header> = raw.cast();
         let small = |n: usize| u8::try_from(n).expect("levels and words are few");
         let (shared, high_head) = Self::ends(plan.anchor, plan.high);
@@ -143,21 +142,16 @@ impl<'g> BlockRef<'g> {
             level: small(plan.level),
             dead: std::sync::atomic::AtomicU8::new(0),
             shared,
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             canary: crate::model::Canary::new(),
         };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         super::model::count_alloc(layout.size());
         // SAFETY: fresh memory, aligned and large enough for the header.
         unsafe { ptr.write(header) };
-        let columns = if plan.level == 0 { 1 } else { 2 };
-        for at in 0..plan.capacity * columns {
-            // SAFETY: `at` is below the number of words (and children) of the layout.
-            let slot = unsafe { word_at(ptr, at) };
-            // SAFETY: inside of the fresh allocation and aligned.
-            unsafe { slot.write(AtomicU64::new(EMPTY_WORD)) };
-        }
         let block = Self { ptr, protected: PhantomData };
+        // SAFETY: fresh memory behind the header.
+        unsafe { block.prepare_empty() };
         for (at, record) in records.iter().enumerate() {
             block.prepare_word(at, *record);
         }
@@ -168,13 +162,13 @@ impl<'g> BlockRef<'g> {
     fn ends(low: RecRef<'_>, high: Option<RecRef<'_>>) -> (u32, u64) {
         let Some(high) = high else { return (0, u64::MAX) };
         let shared = if low.is_head() { 0 } else { shared_bits(low.key(), high.key()) };
-        (shared, head(high.key(), (shared / 8) as usize))
+        (shared, head(high.key(), head_offset(shared)))
     }
 
     fn header(self) -> &'g Header {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         header.canary.touch();
         header
     }
@@ -235,16 +229,29 @@ impl<'g> BlockRef<'g> {
         let field = unsafe { &raw mut (*self.ptr.as_ptr()).high_head };
         // SAFETY: the caller has exclusive access.
         unsafe { field.write(high_head) };
-        if self.level() > 0 {
-            // Order hints begin behind what the ends share.
-            for at in 0..self.sorted() {
-                if let Word::Record(record) = self.word(at) {
-                    self.prepare_word(at, record);
-                }
+        // Order hints begin behind what the ends share.
+        for at in 0..self.sorted() {
+            if let Word::Record(entry) = self.word(at) {
+                self.prepare_hint(at, entry.record());
             }
         }
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.header().next.store(next.map_or(0, BlockRef::to_word), Ordering::Relaxed);
+    }
+
+    /// Whether nothing took the place of the block.
+    #[inline]
+    pub(super) fn is_undecided(self) -> bool {
+        matches!(self.repl(), Repl::Undecided)
+    }
+
+    /// Whether the search for `place` ends here, as far as the heads of keys tell: a quick look.
+    #[inline]
+    pub(super) fn clearly_reaches(self, place: Place<'_>) -> bool {
+        let header = self.header();
+        !cfg!(whimbrel_loom)
+            && head_offset(header.shared) == 0
+            && place.bound().is_some_and(|needle| needle.head(0) < header.high_head)
     }
 
     /// Whether a search for `place` goes on to the right of this block. The place is not to the left
@@ -255,23 +262,25 @@ impl<'g> BlockRef<'g> {
         if header.high.is_null() {
             return false;
         }
-        if let Some(key) = place.bound() {
-            let shared = (header.shared / 8) as usize;
-            let inside = shared == 0 || {
-                let low = self.anchor().key();
-                key.len() >= shared && key[..shared] == low[..shared]
-            };
+        if let Some(needle) = place.bound() {
+            let offset = head_offset(header.shared);
             // What is at or above the low end and does not begin as both ends do is above the high end.
-            if !inside {
+            if offset > 0 && !self.begins_as_all(needle, offset) {
                 return true;
             }
-            let head = head(key, shared);
+            let head = needle.head(offset);
             // Models read the whole key, so that they touch its canary.
             if head != header.high_head && !cfg!(whimbrel_loom) {
                 return head > header.high_head;
             }
         }
         self.high().is_some_and(|high| place.is_beyond(high.key()))
+    }
+
+    /// Whether a key begins with so many bytes as all keys of the range do.
+    fn begins_as_all(self, needle: Needle<'_>, bytes: usize) -> bool {
+        let low = self.anchor().key();
+        needle.key.len() >= bytes && needle.key[..bytes] == low[..bytes]
     }
 
     /// Whether the range has no low end: the leftmost block of its level.
@@ -315,6 +324,15 @@ impl<'g> BlockRef<'g> {
         // successor was on the chain in this session.
         let next = unsafe { Self::from_raw_word(raw & !FROZEN) };
         (next, raw & FROZEN != 0)
+    }
+
+    /// Begins to load the successor.
+    pub(super) fn prefetch_next(self) {
+        if !cfg!(whimbrel_loom) {
+            // ORDERING: Relaxed; never followed.
+            let next = self.header().next.load(Ordering::Relaxed) & !FROZEN;
+            prefetch(next, self.bytes() as u64);
+        }
     }
 
     /// Moves `next` from a decided successor to what took its place (step 4a).
@@ -383,9 +401,9 @@ impl<'g> BlockRef<'g> {
         self.header().dead.store(dead, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Size of the allocation.
+    /// Bytes that the allocation takes.
     pub(super) fn bytes(self) -> usize {
-        layout(self.capacity(), self.level()).size()
+        memory::held(layout(self.capacity(), self.level()))
     }
 
     /// Frees the block, not its records.
@@ -395,17 +413,17 @@ impl<'g> BlockRef<'g> {
     /// Nobody else can reach it, now or later.
     pub(super) unsafe fn free(self) {
         let layout = layout(self.capacity(), self.level());
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         {
             self.header().canary.die();
             super::model::count_free(layout.size());
             // SAFETY: allocated with this layout in `new`; the caller gives it up.
             unsafe { crate::model::bury(self.ptr.as_ptr().cast(), layout) };
         }
-        #[cfg(not(whimbrel_loom))]
+        #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
         // SAFETY: allocated with this layout in `new`; the caller gives it up.
         unsafe {
-            std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
+            memory::free(self.ptr.cast(), layout);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 
 use super::raw::{BlockRef, Repl};
 use crate::SEALED;
+use crate::memory;
 use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -29,11 +30,11 @@ pub(super) struct RecHeader {
     state: AtomicU8,
     /// Whether it is a head: an anchor below all keys.
     head: bool,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     canary: crate::model::Canary,
 }
 
-const _: () = assert!(cfg!(whimbrel_loom) || size_of::<RecHeader>() == 16);
+const _: () = assert!(cfg!(any(whimbrel_loom, whimbrel_shuttle)) || size_of::<RecHeader>() == 16);
 const _: () = assert!(align_of::<RecHeader>() <= ALIGN);
 
 /// Sizes of a record.
@@ -91,7 +92,7 @@ impl<'g> RecRef<'g> {
     fn header(self) -> &'g RecHeader {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         header.canary.touch();
         header
     }
@@ -134,9 +135,9 @@ impl<'g> RecRef<'g> {
         &self.header().cell
     }
 
-    /// Size of the allocation.
+    /// Bytes that the allocation takes.
     pub(super) fn bytes(self) -> usize {
-        self.shape().layout().size()
+        memory::held(self.shape().layout())
     }
 
     /// Whether the record is to be passed over.
@@ -226,17 +227,17 @@ impl<'g> RecRef<'g> {
     /// Nobody else can reach it, now or later.
     pub(super) unsafe fn free(self) {
         let layout = self.shape().layout();
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         {
             self.header().canary.die();
             super::model::count_free(layout.size());
             // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
             unsafe { crate::model::bury(self.ptr.as_ptr().cast(), layout) };
         }
-        #[cfg(not(whimbrel_loom))]
+        #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
         // SAFETY: allocated with this layout in `OwnedRec::new`; the caller gives it up.
         unsafe {
-            std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
+            memory::free(self.ptr.cast(), layout);
         }
     }
 }
@@ -269,18 +270,17 @@ impl OwnedRec {
         let shape = Shape { key_len: key.len(), inline_len };
         let layout = shape.layout();
         // SAFETY: the header makes the size greater than zero.
-        let raw = unsafe { std::alloc::alloc(layout) };
-        let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        let ptr = unsafe { memory::allocate(layout) };
         let header = RecHeader {
             cell: AtomicU64::new(crate::EMPTY),
             inline_len: inline_bytes,
             key_len,
             state: AtomicU8::new(0),
             head,
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             canary: crate::model::Canary::new(),
         };
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         super::model::count_alloc(layout.size());
         // SAFETY: fresh memory, aligned and large enough for the header.
         unsafe { ptr.cast::<RecHeader>().write(header) };

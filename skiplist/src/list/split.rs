@@ -46,7 +46,7 @@ impl List {
     ) -> Option<Vec<Vec<u8>>> {
         let start = match lo {
             Bound::Unbounded => self.leftmost(0),
-            Bound::Included(key) | Bound::Excluded(key) => self.seek(0, Place::At(key)),
+            Bound::Included(key) | Bound::Excluded(key) => self.seek(0, Place::at(key)),
         };
         let mut blocks: Vec<(BlockRef<'_>, usize)> = Vec::new();
         let mut total = 0;

@@ -11,7 +11,7 @@ impl<'g> Work<'g> {
     /// Notes that a record of the level with this key died; rebuilds its block when much of it is
     /// garbage, merges it into its left neighbour when little else is left.
     pub(super) fn tend(&mut self, level: usize, key: &[u8]) {
-        let block = self.list.seek(level, Place::At(key));
+        let block = self.list.seek(level, Place::at(key));
         let dead = block.note_dead();
         let quarter = block.capacity() / 4;
         if dead < FEW_DEAD.min(quarter.max(1)) {
@@ -46,7 +46,7 @@ impl<'g> Work<'g> {
             return true;
         }
         let low = block.anchor().key();
-        let parent = self.list.seek(above, Place::At(low));
+        let parent = self.list.seek(above, Place::at(low));
         parent.is_leftmost() || parent.anchor().key() != low
     }
 }

@@ -1,71 +1,42 @@
-//! Walks over level 0, both ways (step 9): a block's records are ordered when the walk enters it.
+//! Walks over level 0, both ways (step 9): a block's records are ordered when the walk enters it, and
+//! records are loaded a few ahead of the one that is handed out.
 
+use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow};
 
+use super::entry::{Entry, Ordered};
+use super::hint::Needle;
 use super::raw::BlockRef;
-use super::record::RecRef;
-use super::search::{Heads, Place, put_in_order, records};
+use super::search::{Place, entries};
 use super::{List, Record};
 use crate::Guard;
 use crate::mutant::{Mutant, planted};
 
-/// The live records of one block, in ascending order.
-struct Page<'g> {
-    records: Heads<'g>,
-    /// Records of the block that comes next, to be loaded while these are handed out.
-    ahead: Vec<RecRef<'g>>,
+/// So many records ahead of the one that is handed out are being loaded. A record is a cache miss of
+/// some 100 ns, and what is done with one takes a tenth of that or less.
+const AHEAD: usize = 12;
+
+/// So many records are handed out between two looks ahead.
+const STEP: usize = 8;
+
+/// Reads a block that was on the chain in this session, from an order hint on.
+///
+/// All words are read before any cell: a record whose successor of equal key is here was sealed when
+/// that one was inserted (B8), and whoever hands it out sees that.
+fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
+    page.fill(entries(block), block.sorted(), |entry| {
+        let dead_early = planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed();
+        entry.hint() >= from && !dead_early
+    });
 }
 
-impl<'g> Page<'g> {
-    fn new() -> Self {
-        Self { records: Vec::new(), ahead: Vec::new() }
-    }
-
-    /// Reads a block that was on the chain in this session.
-    fn fill(&mut self, block: BlockRef<'g>) {
-        self.records.clear();
-        // All words before any cell: a record whose successor of equal key is here was sealed when
-        // that one was inserted (B8), and that is seen now.
-        self.ahead.clear();
-        self.ahead.extend(records(block));
-        let early = planted(Mutant::ScanReadsCellsEarly);
-        if early {
-            self.ahead.clear();
-            self.ahead.extend(records(block).filter(|record| !record.is_sealed()));
-        }
-        let mut sorted = 0;
-        for (at, record) in self.ahead.iter().enumerate() {
-            if early || !record.is_sealed() {
-                sorted += usize::from(!early && at < block.sorted());
-                self.records.push((block.head_of(record.key()), *record));
-            }
-        }
-        put_in_order(&mut self.records, sorted);
-    }
-
-    /// Notes the records of the block that comes next, and begins to load the block behind it.
-    fn look_ahead(&mut self, next: Option<BlockRef<'g>>) {
-        self.ahead.clear();
-        if let Some(next) = next {
-            self.ahead.extend(records(next));
-            if let Some(behind) = List::successor(next) {
-                behind.prefetch();
-            }
-        }
-    }
-
-    /// Hands the records out. Those of the next block are loaded one by one meanwhile: the machine
-    /// drops prefetches that come in a burst.
-    fn hand_out(&self, f: &mut impl FnMut(Record<'g>) -> ControlFlow<()>) -> ControlFlow<()> {
-        let mut ahead = self.ahead.iter();
-        let pace = self.ahead.len() / self.records.len().max(1) + 1;
-        for (_, record) in &self.records {
-            ahead.by_ref().take(pace).for_each(|record| record.prefetch());
-            f(Record(*record))?;
-        }
-        ahead.for_each(|record| record.prefetch());
-        ControlFlow::Continue(())
-    }
+/// Number of entries below a key, or not above it.
+fn count_to(entries: &[Entry<'_>], needle: Needle<'_>, hint: u16, or_equal: bool) -> usize {
+    entries.partition_point(|entry| match entry.compare(needle.key, hint) {
+        Ordering::Less => true,
+        Ordering::Equal => or_equal,
+        Ordering::Greater => false,
+    })
 }
 
 impl List {
@@ -89,37 +60,64 @@ impl List {
         mut f: impl FnMut(Record<'g>) -> ControlFlow<()>,
     ) {
         self.check(g);
-        let start = match from {
-            Bound::Unbounded => self.leftmost(0),
-            Bound::Included(key) | Bound::Excluded(key) => self.seek(0, Place::At(key)),
+        let (mut page, mut next_page) = (&mut Ordered::new(), &mut Ordered::new());
+        let (mut block, mut at) = match from {
+            Bound::Unbounded => {
+                let start = self.leftmost(0);
+                read(page, start, 0);
+                (start, 0)
+            }
+            Bound::Included(key) | Bound::Excluded(key) => {
+                let needle = Needle::new(key);
+                let start = self.seek(0, Place::At(needle));
+                let hint = needle.order_hint(start.shared());
+                read(page, start, hint);
+                // Those of equal hints come first, and are few or all that there are.
+                let equal = page.count_of_hint(hint);
+                let first = page.first(equal);
+                (start, count_to(first, needle, hint, matches!(from, Bound::Excluded(_))))
+            }
         };
-        let mut page = Page::new();
-        page.fill(start);
-        let skipped = page.records.partition_point(|(_, record)| match from {
-            Bound::Unbounded => false,
-            Bound::Included(key) => record.key() < key,
-            Bound::Excluded(key) => record.key() <= key,
-        });
-        page.records.drain(..skipped);
-        let mut block = start;
+        page.first(at + AHEAD).iter().skip(at).for_each(|entry| entry.prefetch());
         loop {
-            let next = Self::successor(block);
-            page.look_ahead(next);
-            if page.hand_out(&mut f).is_break() {
-                return;
+            let (len, mut next) = (page.len(), None);
+            if len - at <= 2 * (AHEAD + STEP) {
+                block.prefetch_next();
+            }
+            while at < len {
+                let to = (at + STEP).min(len);
+                let ahead = page.first(to + AHEAD);
+                ahead.iter().skip(at + AHEAD).for_each(|entry| entry.prefetch());
+                if to + AHEAD > len {
+                    if next.is_none() {
+                        next = Self::successor(block).inspect(|next| read(next_page, *next, 0));
+                    }
+                    let ahead = next_page.first(to + AHEAD - len);
+                    ahead.iter().rev().take(STEP).for_each(|entry| entry.prefetch());
+                } else if len - to <= AHEAD + STEP {
+                    block.prefetch_next();
+                }
+                for entry in &page.first(to)[at..] {
+                    let record = entry.record();
+                    if !record.is_sealed() && f(Record(record)).is_break() {
+                        return;
+                    }
+                }
+                at = to;
+            }
+            if next.is_none() {
+                next = Self::successor(block).inspect(|next| read(next_page, *next, 0));
+                next_page.first(AHEAD).iter().for_each(|entry| entry.prefetch());
             }
             let Some(next) = next else { return };
-            block = next;
-            page.fill(block);
+            std::mem::swap(&mut page, &mut next_page);
+            (block, at) = (next, 0);
         }
     }
 
     /// Calls `f` for every record from the upper bound `from` downwards that is not sealed, in
-    /// strictly descending order, until it breaks or the list ends. As complete as [`List::walk`].
-    ///
-    /// # Complexity
-    ///
-    /// O(log n) a block: the list has no links backwards.
+    /// strictly descending order, until it breaks or the list ends. As [`List::walk`] otherwise; each
+    /// block costs a search.
     ///
     /// # Panics
     ///
@@ -131,33 +129,39 @@ impl List {
         mut f: impl FnMut(Record<'g>) -> ControlFlow<()>,
     ) {
         self.check(g);
-        let mut page = Page::new();
-        let mut block = match from {
-            Bound::Unbounded => self.seek(0, Place::End),
-            Bound::Included(key) => self.seek(0, Place::At(key)),
-            Bound::Excluded(key) => self.seek(0, Place::Before(key)),
+        let page = &mut Ordered::new();
+        let place = match from {
+            Bound::Unbounded => Place::End,
+            Bound::Included(key) => Place::at(key),
+            Bound::Excluded(key) => Place::before(key),
         };
-        page.fill(block);
-        page.records.truncate(page.records.partition_point(|(_, record)| match from {
-            Bound::Unbounded => true,
-            Bound::Included(key) => record.key() <= key,
-            Bound::Excluded(key) => record.key() < key,
-        }));
+        let mut block = self.seek(0, place);
+        read(page, block, 0);
+        let mut all = page.all();
+        if let Some(needle) = place.bound() {
+            let hint = needle.order_hint(block.shared());
+            all = &all[..count_to(all, needle, hint, matches!(from, Bound::Included(_)))];
+        }
         loop {
-            for (_, record) in page.records.iter().rev() {
-                if f(Record(*record)).is_break() {
+            all.iter().rev().take(AHEAD).for_each(|entry| entry.prefetch());
+            for (at, entry) in all.iter().enumerate().rev() {
+                if let Some(ahead) = at.checked_sub(AHEAD) {
+                    all[ahead].prefetch();
+                }
+                let record = entry.record();
+                if !record.is_sealed() && f(Record(record)).is_break() {
                     return;
                 }
             }
             if block.is_leftmost() {
                 return;
             }
-            let low = block.anchor().key();
+            let low = Needle::new(block.anchor().key());
             block = self.seek(0, Place::Before(low));
-            page.fill(block);
-            let below = |(_, record): &(u64, RecRef<'_>)| record.key() < low;
+            read(page, block, 0);
+            all = page.all();
             if !planted(Mutant::ScanBackNotCut) {
-                page.records.truncate(page.records.partition_point(below));
+                all = &all[..count_to(all, low, low.order_hint(block.shared()), false)];
             }
         }
     }

@@ -1,12 +1,22 @@
-//! The words of a block: claims, hints, and beside each word of a block above level 0 what helps to
-//! search it.
+//! The words of a block and the hints beside them: claims, and where a key may be.
+//!
+//! ```text
+//! level 0   header | fingerprints, a byte each       | words
+//! above     header | order hints of the sorted words | (word, child) pairs
+//! ```
+//!
+//! A word is claimed first and its fingerprint noted afterwards, so a fingerprint that is zero says
+//! nothing: who meets one looks at the word. A fingerprint that is there is right for ever, and so is
+//! the order hint in a word. A child's address beside a word is only ever prefetched, and may be old.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::hint::{fingerprint, head, order_hint, rank_hint};
-use super::raw::{BlockRef, Header};
+use super::entry::{ADDRESS, Entry};
+use super::hint::{fingerprint, order_hint};
+use super::raw::{BlockRef, Header, MOST_WORDS};
 use super::record::RecRef;
-use super::scan::{Matches, matches, prefetch};
+use super::scan::{LANES, Matches, count_below, matches, prefetch};
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,41 +26,118 @@ pub(super) const EMPTY_WORD: u64 = 0;
 /// A word that nobody may claim any more.
 pub(super) const CLOSED: u64 = 1;
 
-/// Bits of a word that hold the address of a record; the hint lies above.
-const ADDRESS_BITS: u32 = 48;
-const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
-
 /// What a word holds.
 #[derive(Clone, Copy)]
 pub(super) enum Word<'g> {
     Empty,
     Closed,
-    Record(RecRef<'g>),
+    Record(Entry<'g>),
+}
+
+/// Bytes of the hints of a block: there is room for as many as a block may have words.
+const fn hints_bytes(level: usize) -> usize {
+    if level == 0 {
+        MOST_WORDS / LANES * size_of::<AtomicU64>()
+    } else {
+        MOST_WORDS * size_of::<u16>()
+    }
+}
+
+/// Atomics from one word to the next: above level 0 a child's address stands between.
+const fn stride(level: usize) -> usize {
+    if level == 0 { 1 } else { 2 }
+}
+
+/// Bytes of a block with `capacity` words.
+pub(super) const fn block_bytes(capacity: usize, level: usize) -> usize {
+    size_of::<Header>() + hints_bytes(level) + capacity * stride(level) * size_of::<AtomicU64>()
 }
 
 impl<'g> BlockRef<'g> {
+    /// Address of the hints.
+    fn hints_start(self) -> NonNull<u8> {
+        // SAFETY: the hints follow the header, inside of the allocation.
+        unsafe { self.as_ptr().cast::<u8>().add(size_of::<Header>()) }
+    }
+
+    /// The words.
+    #[inline]
+    pub(super) fn words(self) -> Words<'g> {
+        let (len, level) = (self.capacity(), self.level());
+        // SAFETY: inside of the allocation, see `block_bytes`.
+        let first = unsafe { self.hints_start().add(hints_bytes(level)) }.cast();
+        Words { first, len, stride: stride(level), protected: PhantomData }
+    }
+
+    /// Writes empty words and no hints into a block that is being made.
+    ///
+    /// # Safety
+    ///
+    /// The header is written, the rest of the allocation is not, and nobody else has it.
+    pub(super) unsafe fn prepare_empty(self) {
+        let level = self.level();
+        if cfg!(whimbrel_loom) {
+            // Loom's atomics are not plain words.
+            for at in 0..self.capacity() {
+                for column in 0..stride(level) {
+                    // SAFETY: inside of the allocation, see `Words::start`.
+                    unsafe { self.words().start(at, column).write(AtomicU64::new(EMPTY_WORD)) };
+                }
+            }
+            let lines = if level == 0 { self.lines() } else { 0 };
+            for at in 0..lines {
+                // SAFETY: inside of the hints.
+                let line = unsafe { self.hints_start().cast::<AtomicU64>().add(at) };
+                // SAFETY: as above.
+                unsafe { line.write(AtomicU64::new(0)) };
+            }
+        } else {
+            let bytes = block_bytes(self.capacity(), level) - size_of::<Header>();
+            // SAFETY: the rest of the allocation; zero bytes are empty words and unknown fingerprints.
+            unsafe { self.hints_start().write_bytes(0, bytes) };
+        }
+        if level > 0 {
+            // No hint is below those that are not there.
+            // SAFETY: the hints lie behind the header.
+            unsafe { self.hints_start().write_bytes(u8::MAX, hints_bytes(level)) };
+        }
+    }
+
+    /// Number of lines of fingerprints. Models have no more than they need.
+    fn lines(self) -> usize {
+        if cfg!(whimbrel_loom) { self.capacity().div_ceil(LANES) } else { MOST_WORDS / LANES }
+    }
+
     pub(super) fn slot(self, at: usize) -> &'g AtomicU64 {
-        assert!(at < self.capacity(), "a block has no word beyond its capacity");
-        // SAFETY: `at` is below the number of words.
-        let slot = unsafe { word_at(self.as_ptr(), at) };
-        // SAFETY: `new` wrote the word, and it is only shared.
-        unsafe { slot.as_ref() }
+        self.words().slot(at)
+    }
+
+    /// The fingerprints, eight in a word. Level 0.
+    fn fingerprints(self) -> &'g [AtomicU64] {
+        debug_assert!(self.level() == 0);
+        // SAFETY: `prepare_empty` wrote them, and they are only shared.
+        unsafe { std::slice::from_raw_parts(self.hints_start().cast().as_ptr(), self.lines()) }
+    }
+
+    /// The order hints of the words in order, and the greatest hint in all other places. Above level 0.
+    #[inline]
+    fn hints(self) -> &'g [u16; MOST_WORDS] {
+        debug_assert!(self.level() > 0);
+        // SAFETY: `prepare_empty` and `prepare_hint` wrote them before the block was published, and they
+        // never change.
+        unsafe { self.hints_start().cast().as_ref() }
     }
 
     /// Reads a word.
+    #[inline]
     pub(super) fn word(self, at: usize) -> Word<'g> {
-        // ORDERING: Acquire; pairs with the Release in `claim`: the record is complete.
-        let raw = self.slot(at).load(order(Mutant::RelaxedWordLoad, Ordering::Acquire));
-        Self::judge(raw)
+        self.words().word(at)
     }
 
-    fn judge(raw: u64) -> Word<'g> {
-        match raw {
-            EMPTY_WORD => Word::Empty,
-            CLOSED => Word::Closed,
-            // SAFETY: a record is retired after its word left the chain: in this session or later.
-            _ => Word::Record(unsafe { record_of(raw) }),
-        }
+    /// The record of a word that holds one.
+    #[inline]
+    pub(super) fn entry(self, at: usize) -> Option<Entry<'g>> {
+        self.words().entry(at)
     }
 
     /// Claims the word for a record that is not shared yet, or for an anchor.
@@ -58,141 +145,172 @@ impl<'g> BlockRef<'g> {
     /// # Errors
     ///
     /// What the word held, when it was not empty.
-    pub(super) fn claim(self, at: usize, record: RecRef<'_>, hint: u16) -> Result<(), Word<'g>> {
+    pub(super) fn claim(self, at: usize, record: RecRef<'_>) -> Result<(), Word<'g>> {
+        let word = Entry::word_of(record, order_hint(record.key(), self.shared()));
         // ORDERING: Release; pairs with the Acquire in `word`: publishes the record. Acquire on
         // failure: the winner's record is looked at next.
         let release = order(Mutant::RelaxedWordClaim, Ordering::Release);
         let acquire = order(Mutant::RelaxedWordFailure, Ordering::Acquire);
-        self.slot(at)
-            .compare_exchange(EMPTY_WORD, word_of(record, hint), release, acquire)
-            .map_err(Self::judge)?;
-        self.note_child(at, record);
+        self.slot(at).compare_exchange(EMPTY_WORD, word, release, acquire).map_err(Words::judge)?;
+        self.note(at, record);
         Ok(())
+    }
+
+    /// Notes the fingerprint of a claimed word, or the address of its child.
+    fn note(self, at: usize, record: RecRef<'_>) {
+        if self.level() > 0 {
+            self.note_child(at, record);
+            return;
+        }
+        let lane = u64::from(fingerprint(record.key())) << (at % LANES * 8);
+        // ORDERING: Relaxed; a fingerprint says nothing of what the word leads to, and readers load the
+        // word, with Acquire.
+        self.fingerprints()[at / LANES].fetch_or(lane, Ordering::Relaxed);
+    }
+
+    fn note_child(self, at: usize, record: RecRef<'_>) {
+        if !cfg!(whimbrel_loom) {
+            // ORDERING: Relaxed, both; never followed.
+            let child = record.cell().load(Ordering::Relaxed);
+            self.words().child(at).store(child, Ordering::Relaxed);
+        }
     }
 
     /// Adds a record behind all others of a block that no other thread can reach.
     pub(super) fn prepare_word(self, at: usize, record: RecRef<'_>) {
-        let hint = match self.level() {
-            0 => fingerprint(record.key()),
-            _ if at < self.sorted() => order_hint(record.key(), self.shared()),
-            // Where no word is in order all others have the same rank.
-            _ => rank_hint(0),
-        };
-        debug_assert!(at < self.sorted() || self.sorted() == 0);
+        self.prepare_hint(at, record);
+        if self.level() > 0 {
+            self.note_child(at, record);
+            return;
+        }
+        let line = &self.fingerprints()[at / LANES];
+        let lane = u64::from(fingerprint(record.key())) << (at % LANES * 8);
+        // ORDERING: Relaxed, both; whoever publishes the block does it later.
+        line.store(line.load(Ordering::Relaxed) | lane, Ordering::Relaxed);
+    }
+
+    /// Writes a word of a block that no other thread can reach, with its order hint. Above level 0 the
+    /// hints of the words in order stand apart as well.
+    pub(super) fn prepare_hint(self, at: usize, record: RecRef<'_>) {
+        let hint = order_hint(record.key(), self.shared());
         // ORDERING: Relaxed; whoever publishes the block does it later.
-        self.slot(at).store(word_of(record, hint), Ordering::Relaxed);
-        self.note_child(at, record);
-    }
-
-    /// The order hint of a key of the block's range, or of its high end.
-    pub(super) fn order_hint_of(self, key: &[u8]) -> u64 {
-        u64::from(order_hint(key, self.shared()))
-    }
-
-    /// The words behind those in order that have this rank. Above level 0.
-    #[inline]
-    pub(super) fn unsorted_matches(self, rank: usize) -> u64 {
-        let sorted = self.sorted();
-        matches(&self.words()[sorted..], rank_hint(rank)).hits << sorted
-    }
-
-    /// Notes where an entry leads and its order hint. Neither decides anything: the address is only
-    /// prefetched, and may be old.
-    fn note_child(self, at: usize, record: RecRef<'_>) {
-        if self.level() > 0 && !cfg!(whimbrel_loom) {
-            // ORDERING: Relaxed, both; never followed.
-            let child = record.cell().load(Ordering::Relaxed) & ADDRESS;
-            let side = child | (self.order_hint_of(record.key()) << ADDRESS_BITS);
-            self.side_slot(at).store(side, Ordering::Relaxed);
+        self.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
+        if self.level() > 0 && at < self.sorted() {
+            // SAFETY: there are as many hints as words.
+            let place = unsafe { self.hints_start().cast::<u16>().add(at) };
+            // SAFETY: as above; nobody else has the block.
+            unsafe { place.write(hint) };
         }
     }
 
-    fn side_slot(self, at: usize) -> &'g AtomicU64 {
-        assert!(at < self.capacity() && self.level() > 0);
-        // SAFETY: above level 0 as many side words as words follow the words.
-        let slot = unsafe { word_at(self.as_ptr(), self.capacity() + at) };
-        // SAFETY: `new` wrote it, and it is only shared.
-        unsafe { slot.as_ref() }
+    /// Where the fingerprints match. Level 0.
+    #[inline]
+    pub(super) fn matches(self, fingerprint: u8) -> Matches {
+        let found = matches(self.fingerprints(), fingerprint);
+        let all = u64::MAX >> (64 - self.capacity());
+        Matches { hits: found.hits, unknown: found.unknown & all }
     }
 
-    /// The order hint of an entry; none until the thread that added it has noted it.
-    pub(super) fn side_hint(self, at: usize) -> Option<u64> {
-        // ORDERING: Relaxed; a hint that is there is right for ever.
-        let side = if cfg!(whimbrel_loom) { 0 } else { self.side_slot(at).load(Ordering::Relaxed) };
-        (side != 0).then_some(side >> ADDRESS_BITS)
+    /// Number of the words in order that have hints below this one, and whether the next one has this
+    /// hint itself. Above level 0.
+    #[inline]
+    pub(super) fn rank(self, hint: u16) -> (usize, bool) {
+        let hints = self.hints();
+        let rank = count_below(hints, hint);
+        (rank, rank < self.sorted() && hints[rank] == hint)
     }
 
-    /// Begins to load the block that an entry leads to.
-    pub(super) fn prefetch_child(self, at: usize) {
-        if !cfg!(whimbrel_loom) {
-            // ORDERING: Relaxed; never followed.
-            let child = self.side_slot(at).load(Ordering::Relaxed) & ADDRESS;
-            prefetch(child, if self.level() == 1 { 512 } else { 576 });
+    /// Number of the words in order that have hints up to this one.
+    pub(super) fn rank_behind(self, hint: u16) -> usize {
+        self.hints()[..self.sorted()].partition_point(|other| *other <= hint)
+    }
+
+    /// Begins to load a word.
+    #[inline]
+    pub(super) fn prefetch_word(self, at: usize) {
+        if at < self.capacity() {
+            prefetch(self.words().start(at, 0).as_ptr().expose_provenance() as u64, 1);
         }
     }
 
     /// Begins to load the record that a word leads to.
-    pub(super) fn prefetch_record(self, at: usize) {
-        // ORDERING: Relaxed; never followed.
-        prefetch(self.slot(at).load(Ordering::Relaxed) & ADDRESS, 128);
-    }
-
-    /// All words.
-    pub(super) fn words(self) -> &'g [AtomicU64] {
-        // SAFETY: a block has a word at index 0.
-        let first = unsafe { word_at(self.as_ptr(), 0) };
-        // SAFETY: `new` wrote `capacity` words there, and they are only shared.
-        unsafe { std::slice::from_raw_parts(first.as_ptr(), self.capacity()) }
-    }
-
-    /// Where the words have the hint.
     #[inline]
-    pub(super) fn matches(self, hint: u16) -> Matches {
-        matches(self.words(), hint)
-    }
-
-    /// Eight bytes of a key of the block's range, behind what all keys of it share.
-    pub(super) fn head_of(self, key: &[u8]) -> u64 {
-        head(key, (self.shared() / 8) as usize)
-    }
-
-    /// Begins to load header and words.
-    pub(super) fn prefetch(self) {
-        prefetch(self.to_word(), 512);
+    pub(super) fn prefetch_record(self, at: usize) {
+        if at < self.capacity() {
+            // ORDERING: Relaxed; never followed.
+            prefetch(self.slot(at).load(Ordering::Relaxed) & ADDRESS, 64);
+        }
     }
 }
 
-/// The hint in a word; 0 for words without a record.
-#[inline]
-pub(super) fn hint_of_word(word: &AtomicU64) -> u64 {
-    // ORDERING: Relaxed; the record is reached through `BlockRef::word`.
-    word.load(Ordering::Relaxed) >> ADDRESS_BITS
+/// The words of a block, and the children's addresses between them.
+#[derive(Clone, Copy)]
+pub(super) struct Words<'g> {
+    first: NonNull<AtomicU64>,
+    len: usize,
+    stride: usize,
+    protected: PhantomData<&'g AtomicU64>,
 }
 
-/// Address of a word of the block.
-///
-/// # Safety
-///
-/// `block` covers the allocation of a block with more than `at` words (children included).
-pub(super) unsafe fn word_at(block: NonNull<Header>, at: usize) -> NonNull<AtomicU64> {
-    let offset = size_of::<Header>() + at * size_of::<AtomicU64>();
-    // SAFETY: words follow the header, see `layout`.
-    unsafe { block.byte_add(offset) }.cast()
-}
+impl<'g> Words<'g> {
+    /// Address of a word, or of the child's address behind it.
+    #[inline]
+    fn start(self, at: usize, column: usize) -> NonNull<AtomicU64> {
+        assert!(at < self.len, "a block has no word beyond its capacity");
+        debug_assert!(column < self.stride);
+        // SAFETY: inside of the allocation: see `block_bytes`.
+        unsafe { self.first.add(at * self.stride + column) }
+    }
 
-/// The word that leads to a record.
-fn word_of(record: RecRef<'_>, hint: u16) -> u64 {
-    let address = record.as_ptr().as_ptr().expose_provenance() as u64;
-    assert!(address & !ADDRESS == 0, "records lie in the lower 48 bits of the address space");
-    address | (u64::from(hint) << ADDRESS_BITS)
-}
+    #[inline]
+    fn slot(self, at: usize) -> &'g AtomicU64 {
+        // SAFETY: `prepare_empty` wrote the word, and it is only shared.
+        unsafe { self.start(at, 0).as_ref() }
+    }
 
-/// # Safety
-///
-/// `word` leads to a record that is not reclaimed during `'g`.
-unsafe fn record_of<'g>(word: u64) -> RecRef<'g> {
-    let ptr = std::ptr::with_exposed_provenance_mut((word & ADDRESS) as usize);
-    let ptr = NonNull::new(ptr).expect("no record lies at address 0");
-    // SAFETY: the caller vouches for it.
-    unsafe { RecRef::protect(ptr) }
+    /// The child's address beside a word. Above level 0.
+    #[inline]
+    fn child(self, at: usize) -> &'g AtomicU64 {
+        // SAFETY: `prepare_empty` wrote it, and it is only shared.
+        unsafe { self.start(at, 1).as_ref() }
+    }
+
+    /// Begins to load the part of a child that a search reads first.
+    #[inline]
+    pub(super) fn prefetch_child(self, at: usize, level: usize) {
+        if !cfg!(whimbrel_loom) {
+            // ORDERING: Relaxed; never followed.
+            prefetch(self.child(at).load(Ordering::Relaxed), if level == 1 { 128 } else { 192 });
+        }
+    }
+
+    /// Number of words.
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+
+    /// Reads a word.
+    #[inline]
+    fn word(self, at: usize) -> Word<'g> {
+        // ORDERING: Acquire; pairs with the Release in `claim`: the record is complete.
+        let raw = self.slot(at).load(order(Mutant::RelaxedWordLoad, Ordering::Acquire));
+        Self::judge(raw)
+    }
+
+    /// The record of a word that holds one.
+    #[inline]
+    pub(super) fn entry(self, at: usize) -> Option<Entry<'g>> {
+        if let Word::Record(entry) = self.word(at) { Some(entry) } else { None }
+    }
+
+    #[inline]
+    fn judge(raw: u64) -> Word<'g> {
+        match raw {
+            EMPTY_WORD => Word::Empty,
+            CLOSED => Word::Closed,
+            // SAFETY: a record is retired after its word left the chain: in this session or later.
+            _ => Word::Record(unsafe { Entry::from_word(raw) }),
+        }
+    }
 }

@@ -1,13 +1,18 @@
 //! Claims, freezes and decisions (steps 2, 3 and 5).
 
 use super::List;
-use super::hint::{GREATEST, shared_bytes};
+use super::entry::Ordered;
+use super::hint::{Needle, shared_bytes};
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecRef};
-use super::search::{Heads, Place, find_among, probe, put_in_order, records};
+use super::search::{Place, entries, find_in, records};
 use super::words::Word;
 use crate::Guard;
 use crate::mutant::{Mutant, Step, planted};
+
+/// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25
+/// insertions below it, and every search reads them.
+const MOST_UNSORTED: usize = if cfg!(whimbrel_loom) { super::raw::MOST_WORDS } else { 4 };
 
 /// One writing operation: what it has to clean up before it returns.
 ///
@@ -17,7 +22,7 @@ pub(super) struct Work<'g> {
     pub(super) list: &'g List,
     pub(super) g: &'g Guard<'g>,
     pub(super) todo: Vec<Task<'g>>,
-    #[cfg(whimbrel_loom)]
+    #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
     stop_after: Option<Step>,
 }
 
@@ -54,7 +59,7 @@ impl<'g> Work<'g> {
             list,
             g,
             todo: Vec::new(),
-            #[cfg(whimbrel_loom)]
+            #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
             stop_after: super::model::take_stop(),
         }
     }
@@ -62,7 +67,7 @@ impl<'g> Work<'g> {
     /// Stops for ever after this step where a model asks for it.
     #[inline]
     pub(super) fn step(&self, step: Step) {
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         if self.stop_after == Some(step) {
             super::model::stop();
         }
@@ -74,16 +79,23 @@ impl<'g> Work<'g> {
     pub(super) fn claim(
         block: BlockRef<'g>,
         key: &[u8],
+        make: impl FnMut() -> RecRef<'g>,
+    ) -> Claim<'g> {
+        match find_in(block, Needle::new(key), !planted(Mutant::SealIgnored)) {
+            Ok(found) => Claim::Found(found),
+            Err(end) => Self::claim_from(end, block, key, make),
+        }
+    }
+
+    /// As [`Work::claim`], where it is known that the key is in no word before one.
+    pub(super) fn claim_from(
+        mut at: usize,
+        block: BlockRef<'g>,
+        key: &[u8],
         mut make: impl FnMut() -> RecRef<'g>,
     ) -> Claim<'g> {
-        let probe = probe(block, key);
-        if let Some(found) = find_among(block, key, probe.hits, !planted(Mutant::SealIgnored)) {
-            return Claim::Found(found);
-        }
-        let mut hint = probe.hint;
-        // Words before the first empty one are final: the one before may be the closed one.
-        let mut at = probe.used;
-        if at > 0 && matches!(block.word(at - 1), Word::Closed) {
+        // Above level 0 few words stay out of order: searches look at each of them.
+        if block.level() > 0 && at >= block.sorted() + MOST_UNSORTED {
             return Claim::Full;
         }
         if planted(Mutant::NotTheFirstEmptyWord) && at + 1 < block.capacity() {
@@ -93,7 +105,7 @@ impl<'g> Work<'g> {
             let mut word = block.word(at);
             if matches!(word, Word::Empty) {
                 let record = make();
-                match block.claim(at, record, hint) {
+                match block.claim(at, record) {
                     Ok(()) => return Claim::Claimed(record),
                     Err(_) if planted(Mutant::FailedClaimNotJudged) => {
                         at += 1;
@@ -104,13 +116,11 @@ impl<'g> Work<'g> {
             }
             match word {
                 Word::Empty | Word::Closed => return Claim::Full,
-                Word::Record(record) => {
+                Word::Record(entry) => {
+                    let record = entry.record();
                     let dead = record.is_sealed() && !planted(Mutant::SealIgnored);
                     if record.key() == key && !dead {
                         return Claim::Found(record);
-                    }
-                    if block.level() > 0 && record.key() > key {
-                        hint &= !GREATEST;
                     }
                 }
             }
@@ -132,6 +142,12 @@ impl<'g> Work<'g> {
     /// the block is marked ABSORB.
     pub(super) fn decide(&mut self, block: BlockRef<'g>) {
         let early = planted(Mutant::LiveSetBeforeFreeze).then(|| self.build(block));
+        while planted(Mutant::DecisionAwaited) && block.next().1 {
+            if !matches!(block.repl(), Repl::Undecided) {
+                return;
+            }
+            crate::sync::thread::yield_now();
+        }
         block.freeze();
         self.step(Step::Frozen);
         if !matches!(block.repl(), Repl::Undecided) && !planted(Mutant::DecisionByStore) {
@@ -260,7 +276,7 @@ impl<'g> Work<'g> {
         let low = block.anchor().key();
         loop {
             let mut keeper = None;
-            let mut at = self.list.start(block.level(), Some(low));
+            let mut at = self.list.start(block.level(), Some(Needle::new(low)));
             while at != block {
                 match at.repl() {
                     Repl::Block(heir) => {
@@ -270,7 +286,7 @@ impl<'g> Work<'g> {
                     Repl::Undecided => keeper = Some(at),
                     Repl::Absorb => {}
                 }
-                if !at.ends_before(Place::At(low)) {
+                if !at.ends_before(Place::at(low)) {
                     return;
                 }
                 at = at.next().0.expect("a block with an end has a successor");
@@ -289,7 +305,7 @@ impl<'g> Work<'g> {
     ) -> Result<(), RecRef<'g>> {
         self.list.grow(level);
         loop {
-            let block = self.list.seek(level, Place::At(anchor.key()));
+            let block = self.list.seek(level, Place::at(anchor.key()));
             match Self::claim(block, anchor.key(), || anchor) {
                 Claim::Claimed(_) => return Ok(()),
                 Claim::Found(found) => return Err(found),
@@ -336,19 +352,16 @@ fn came_in_order(block: BlockRef<'_>) -> bool {
 /// Records of a frozen block: the live ones in ascending order behind those in `live`, the dead ones
 /// to `dropped`.
 fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
-    let mut heads = Heads::with_capacity(block.capacity());
     records(block).for_each(RecRef::prefetch);
-    let mut sorted = 0;
-    for (at, record) in records(block).enumerate() {
-        if record.is_droppable() || planted(Mutant::UnsealedDropped) {
-            dropped.push(record);
-        } else {
-            sorted += usize::from(at < block.sorted());
-            heads.push((block.head_of(record.key()), record));
+    let mut kept = Ordered::new();
+    kept.fill(entries(block), block.sorted(), |entry| {
+        let drop = entry.record().is_droppable() || planted(Mutant::UnsealedDropped);
+        if drop {
+            dropped.push(entry.record());
         }
-    }
-    put_in_order(&mut heads, sorted);
-    live.extend(heads.into_iter().map(|(_, record)| record));
+        !drop
+    });
+    live.extend(kept.all().iter().map(|entry| entry.record()));
 }
 
 /// The low end of a block that begins with `right` and follows `left`.

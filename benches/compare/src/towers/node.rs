@@ -182,8 +182,7 @@ impl<'g> NodeRef<'g> {
 
     fn header(self) -> &'g Header {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
-        let header = unsafe { self.ptr.as_ref() };
-        header
+        unsafe { self.ptr.as_ref() }
     }
 
     fn shape(self) -> Shape {

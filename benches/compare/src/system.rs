@@ -1,0 +1,62 @@
+//! What the process holds and has worked, as the kernel counts it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// Bytes of memory that the process has resident, shared mappings included.
+///
+/// # Errors
+///
+/// When the kernel does not tell.
+pub(crate) fn resident() -> anyhow::Result<u64> {
+    // Not VmRSS: that lags behind by what each processor has not added up yet.
+    field("smaps_rollup", "Rss:")
+}
+
+/// The most that was resident since [`reset_peak`].
+///
+/// # Errors
+///
+/// When the kernel does not tell.
+pub(crate) fn peak() -> anyhow::Result<u64> {
+    field("status", "VmHWM:")
+}
+
+/// Lets the peak begin at what is resident now.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub(crate) fn reset_peak() -> anyhow::Result<()> {
+    std::fs::write("/proc/self/clear_refs", "5").context("/proc/self/clear_refs")
+}
+
+/// Gives what the allocator holds free back to the system, so that what a peer takes afterwards is
+/// seen as new.
+pub(crate) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: may be called at any time; it takes the allocator's locks itself.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Time that processors have worked for this process.
+pub(crate) fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writing, and the clock exists on every Unix.
+    let told = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(told, 0, "the clock of the process");
+    let [seconds, nanoseconds] = [time.tv_sec, time.tv_nsec].map(i64::unsigned_abs);
+    Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
+}
+
+fn field(file: &str, name: &str) -> anyhow::Result<u64> {
+    let file = format!("/proc/self/{file}");
+    let text = std::fs::read_to_string(&file).with_context(|| file.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    let kib: u64 = number.with_context(|| format!("no {name} in {file}"))?.parse()?;
+    Ok(kib * 1024)
+}

@@ -1,0 +1,133 @@
+//! Memory of blocks, records and versions.
+//!
+//! They come from mimalloc rather than from the program's allocator, whatever that is: its size classes
+//! of 8 bytes take a record of 48 bytes as 48, where common allocators add a header and round up to 64;
+//! freed memory is reused from lists local to a page, and pages that become empty go back to the system.
+//! Long keys and values get allocations of their own. Models and sanitizers (`--cfg
+//! whimbrel_system_memory`) use the program's allocator, which they watch.
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Allocates. Ends the process as `Box::new` does when there is no memory.
+///
+/// # Safety
+///
+/// The layout's size is not zero.
+#[must_use]
+#[inline]
+pub unsafe fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: the caller's promise.
+    let raw = unsafe { imp::allocate(layout) };
+    let Some(raw) = NonNull::new(raw) else { handle_alloc_error(layout) };
+    #[cfg(debug_assertions)]
+    IN_USE.add(layout.size() as u64);
+    raw
+}
+
+#[cfg(debug_assertions)]
+static IN_USE: crate::sync::Counter = crate::sync::Counter::new();
+
+/// Bytes that were allocated here and not freed, by all of the process. Counted where debug assertions
+/// are on, for tests.
+#[cfg(debug_assertions)]
+#[must_use]
+pub fn in_use() -> u64 {
+    IN_USE.get()
+}
+
+/// Frees.
+///
+/// # Safety
+///
+/// `at` is from [`allocate`] with this layout, and nobody uses it any more.
+#[inline]
+pub unsafe fn free(at: NonNull<u8>, layout: Layout) {
+    #[cfg(debug_assertions)]
+    IN_USE.sub(layout.size() as u64);
+    // SAFETY: the caller's promise.
+    unsafe { imp::free(at.as_ptr(), layout) };
+}
+
+/// Bytes that an allocation of this layout takes, those that are lost to its size class included.
+#[must_use]
+#[inline]
+pub fn held(layout: Layout) -> usize {
+    imp::held(layout)
+}
+
+/// Gives free memory of this thread's back to the system now, instead of a little later.
+pub fn give_back() {
+    imp::give_back();
+}
+
+#[cfg(any(whimbrel_loom, whimbrel_shuttle, whimbrel_tsan, whimbrel_system_memory))]
+mod imp {
+    use std::alloc::Layout;
+
+    /// # Safety
+    ///
+    /// As for `std::alloc::alloc`.
+    pub(super) unsafe fn allocate(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { std::alloc::alloc(layout) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `std::alloc::dealloc`.
+    pub(super) unsafe fn free(at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { std::alloc::dealloc(at, layout) };
+    }
+
+    pub(super) fn held(layout: Layout) -> usize {
+        layout.size()
+    }
+
+    pub(super) fn give_back() {}
+}
+
+#[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_tsan, whimbrel_system_memory)))]
+mod imp {
+    use std::alloc::Layout;
+
+    use libmimalloc_sys::{mi_collect, mi_free, mi_good_size, mi_malloc, mi_malloc_aligned};
+
+    /// Alignment that every allocation of mimalloc has.
+    const NATURAL: usize = 8;
+
+    /// # Safety
+    ///
+    /// The layout's size is not zero.
+    #[inline]
+    pub(super) unsafe fn allocate(layout: Layout) -> *mut u8 {
+        if layout.align() <= NATURAL {
+            // SAFETY: any size may be asked for.
+            unsafe { mi_malloc(layout.size()) }.cast()
+        } else {
+            // SAFETY: as above; the alignment of a layout is a power of two.
+            unsafe { mi_malloc_aligned(layout.size(), layout.align()) }.cast()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `at` is from [`allocate`], and nobody uses it any more.
+    #[inline]
+    pub(super) unsafe fn free(at: *mut u8, _: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { mi_free(at.cast()) };
+    }
+
+    #[inline]
+    pub(super) fn held(layout: Layout) -> usize {
+        // SAFETY: computes with its argument only.
+        unsafe { mi_good_size(layout.size()) }
+    }
+
+    pub(super) fn give_back() {
+        // SAFETY: may be called at any time.
+        unsafe { mi_collect(true) };
+    }
+}
