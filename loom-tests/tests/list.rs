@@ -122,9 +122,10 @@ models! {
         [Merge(0, 2)], [Merge(0, 3)], [Back];
     scan_back_against_two_merges_of_neighbours at 1: flat(2),
         [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 2)], [Merge(0, 3)], [Back];
-    scan_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
+    // What a put adds to read costs one preemption.
+    scan_against_merge_and_insert at 1: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Put(0)], [Scan];
-    scan_back_against_merge_and_insert: flat(2), [Put(1), Put(2), Put(3)],
+    scan_back_against_merge_and_insert at 1: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Put(0)], [Back];
 
     // Two levels: announcements.

@@ -239,3 +239,19 @@ fn batch_read_after_its_descriptor_is_gone() {
         assert_eq!((world.get(A), world.get(B)), (2, 2));
     });
 }
+
+#[test]
+fn batch_against_one_call_for_both_keys() {
+    // Both keys in one session: no fence stands between the look at one and the look at the other, so
+    // the number of the first must bring along what its settling thread had seen of the second.
+    let read: Act = |world| {
+        let mut seen = Vec::new();
+        world.store.get_many_with(&[A, B], |_, value| seen.push(value.map_or(0, |v| v[0])));
+        assert!(
+            seen[1] >= seen[0],
+            "the batch was seen on one key, and not on the other afterwards"
+        );
+        seen
+    };
+    explore_acts(READ, put_old, &[batch_two, read], |_, _| {});
+}

@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
-use whimbrel_skiplist::{Barrier, BulkError, List, MAX_KEY_LEN, SEALED, SegmentBuilder};
+use whimbrel_skiplist::{Barrier, BulkError, List, MAX_KEY_LEN, SEALED, SegmentBuilder, Shape};
 
 fn new_list() -> List {
     List::new(Arc::new(Barrier::new()))
@@ -198,4 +198,15 @@ fn a_foreign_guard_is_refused() {
     let (one, other) = (new_list(), new_list());
     let g = other.barrier().pin();
     let _ = one.find(b"knot", &g);
+}
+
+#[test]
+#[should_panic(expected = "needs more levels")]
+fn a_bulk_load_that_needs_more_levels_is_refused() {
+    let shape = Shape { words: [3, 3], fill: [2, 2], levels: 2 };
+    let mut builder = SegmentBuilder::with_shape(shape);
+    for key in [b"a", b"b", b"c"] {
+        builder.push(key, 0, |_| 2).expect("ascending keys");
+    }
+    let _ = List::from_segments(Arc::new(Barrier::new()), vec![builder.finish()]);
 }

@@ -375,7 +375,7 @@ impl List {
     ///
     /// # Panics
     ///
-    /// When segments of other block sizes are mixed.
+    /// When segments of other block sizes are mixed, or their shape has too few levels.
     pub fn from_segments(barrier: Arc<Barrier>, segs: Vec<Segment>) -> Result<Self, BulkError> {
         let shape = segs.first().map_or(Shape::STANDARD, |segment| segment.shape);
         let levels = segs.iter().map(|segment| segment.runs.len()).max().unwrap_or(0);
@@ -396,6 +396,7 @@ impl List {
         }
         if let Some(root) = whole.roots.pop() {
             let level = list.height();
+            assert!(level < shape.levels, "a list of {} records needs more levels", whole.len);
             list.grow(level);
             list.leftmost(level).prepare_word(0, root);
         }

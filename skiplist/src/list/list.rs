@@ -37,7 +37,7 @@ pub struct Shape {
 impl Shape {
     /// Blocks of 512 bytes at level 0 and 1024 bytes above. Models have small ones.
     pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
-        Self { words: [3, 3], fill: [2, 2], levels: 2 }
+        Self { words: [3, 3], fill: [2, 2], levels: 4 }
     } else {
         Self { words: [50, 53], fill: [38, 40], levels: MOST_LEVELS }
     };

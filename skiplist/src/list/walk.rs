@@ -7,6 +7,7 @@ use std::ops::{Bound, ControlFlow};
 use super::entry::{Entry, Ordered};
 use super::hint::Needle;
 use super::raw::BlockRef;
+use super::record::RecRef;
 use super::search::Place;
 use super::{List, Record};
 use crate::Guard;
@@ -29,6 +30,11 @@ fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
         let dead_early = planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed();
         entry.hint() >= from && !dead_early
     });
+}
+
+/// Whether a record that was read is to be passed over.
+fn is_dead(record: RecRef<'_>) -> bool {
+    !planted(Mutant::ScanReadsCellsEarly) && record.is_sealed()
 }
 
 /// Number of entries below a key, or not above it.
@@ -100,7 +106,7 @@ impl List {
                 }
                 for entry in &page.first(to)[at..] {
                     let record = entry.record();
-                    if !record.is_sealed() && f(Record(record)).is_break() {
+                    if !is_dead(record) && f(Record(record)).is_break() {
                         return;
                     }
                 }
@@ -150,7 +156,7 @@ impl List {
                     all[ahead].prefetch();
                 }
                 let record = entry.record();
-                if !record.is_sealed() && f(Record(record)).is_break() {
+                if !is_dead(record) && f(Record(record)).is_break() {
                     return;
                 }
             }
