@@ -59,6 +59,10 @@ pub enum Mutant {
     BatchNotLookedAt,
     /// A batch skips the removal of a key that is absent.
     BatchSkipsAbsent,
+    /// A record is moved though its newest version has older ones.
+    MovedWithOlder,
+    /// A record is moved though the number of its newest version is not decided.
+    MovedPending,
     /// The collector seals by a plain store.
     SealByStore,
     /// A tombstone is sealed though an open snapshot does not see it.
@@ -96,6 +100,8 @@ impl Mutant {
         Self::BatchSettledEarly,
         Self::BatchNotLookedAt,
         Self::BatchSkipsAbsent,
+        Self::MovedWithOlder,
+        Self::MovedPending,
         Self::SealByStore,
         Self::SealUnseen,
         Self::CaptureEarly,

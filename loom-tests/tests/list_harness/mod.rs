@@ -7,7 +7,7 @@ use whimbrel_skiplist::model::{self, Mutant, Sessions, Step, Stopped};
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
 use whimbrel_skiplist::{
-    Barrier, FindOrInsert, Guard, List, Record, SEALED, SegmentBuilder, Shape,
+    Barrier, Compacted, FindOrInsert, Guard, List, Record, SEALED, SegmentBuilder, Shape,
 };
 
 /// One step of a thread.
@@ -25,6 +25,10 @@ pub enum Op {
     Rebuild(usize, u8),
     /// Merges the block of the level that covers the key into its left neighbour.
     Merge(usize, u8),
+    /// Puts a copy in the place of the key's record.
+    Move(u8),
+    /// Compacts all blocks of level 0.
+    Compact,
     /// Stops for ever in the middle of the operation.
     Stop(Step, &'static Op),
 }
@@ -69,14 +73,30 @@ impl World {
         match op {
             Op::Put(key) => {
                 let made = list.find_or_insert(&[key], 0, |_| 2, g).expect("a short key");
-                assert_eq!(made.record().key(), [key]);
+                check_record(made.record(), key);
                 if let FindOrInsert::Inserted(_) = made {
                     seen.push(Event::Inserted(key));
                 } else {
                     seen.push(Event::Saw(key, true));
                 }
             }
-            Op::Get(key) => seen.push(Event::Saw(key, list.find(&[key], g).is_some())),
+            Op::Get(key) => {
+                let found = list.find(&[key], g);
+                found.into_iter().for_each(|record| check_record(record, key));
+                seen.push(Event::Saw(key, found.is_some()));
+            }
+            Op::Move(key) => {
+                if let Some(record) = list.find(&[key], g) {
+                    let (record, cell) = record.follow();
+                    if cell != SEALED {
+                        list.relocate(record, cell, 0, |_| cell, g);
+                    }
+                }
+            }
+            Op::Compact => {
+                let all = (Bound::Unbounded, Bound::Unbounded);
+                list.compact(all.0, all.1, usize::MAX, &mut Compacted::default(), g);
+            }
             Op::Seal(key) => {
                 self.seal(key, g, seen);
             }
@@ -109,19 +129,27 @@ impl World {
     }
 
     fn seal<'g>(&'g self, key: u8, g: &'g Guard<'_>, seen: &mut Vec<Event>) -> Option<Record<'g>> {
-        let record = self.list.find(&[key], g)?;
-        let sealed =
-            record.cell().compare_exchange(2, SEALED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if sealed {
-            seen.push(Event::Sealed(key));
+        let mut record = self.list.find(&[key], g)?;
+        while record
+            .cell()
+            .compare_exchange(2, SEALED, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+        {
+            let (now, cell) = record.follow();
+            if cell == SEALED {
+                return None;
+            }
+            record = now;
         }
-        sealed.then_some(record)
+        seen.push(Event::Sealed(key));
+        Some(record)
     }
 
     fn keys(&self, g: &Guard<'_>, back: bool) -> Vec<u8> {
         let mut keys = Vec::new();
         let push = |record: Record<'_>| {
             keys.push(record.key()[0]);
+            check_record(record, record.key()[0]);
             ControlFlow::Continue(())
         };
         if back {
@@ -138,6 +166,14 @@ impl World {
         let keys: BTreeSet<u8> = self.keys(g, back).into_iter().collect();
         seen.extend((0..10).map(|key| Event::Saw(key, keys.contains(&key))));
     }
+}
+
+/// The record is of the key, and so is every record that it moved to.
+fn check_record(record: Record<'_>, key: u8) {
+    assert_eq!(record.key(), [key]);
+    let (last, cell) = record.follow();
+    assert_eq!(last.key(), [key]);
+    assert!(cell == 2 || cell == SEALED, "cell {cell}");
 }
 
 fn make_list(model: &Model, barrier: &Arc<Barrier>) -> List {

@@ -52,6 +52,11 @@ impl<'g> Entry<'g> {
         unsafe { RecRef::protect(ptr) }
     }
 
+    /// The same place in the order, for another record of the same key.
+    pub(super) fn of(self, record: RecRef<'g>) -> Self {
+        Self { word: Self::word_of(record, self.hint()), protected: PhantomData }
+    }
+
     /// Begins to load the record.
     #[inline]
     pub(super) fn prefetch(self) {
@@ -94,22 +99,23 @@ impl<'g> Ordered<'g> {
     }
 
     /// Replaces the entries by those of a block: `entries` in the order in which they came, the first
-    /// `sorted` of them in the order of their keys, `keep` says of each whether it is wanted.
+    /// `sorted` of them in the order of their keys, `keep` says of each whether it is wanted, and may
+    /// put another record of its key in its place.
     pub(super) fn fill(
         &mut self,
         entries: impl Iterator<Item = Entry<'g>>,
         sorted: usize,
-        mut keep: impl FnMut(Entry<'g>) -> bool,
+        mut keep: impl FnMut(&mut Entry<'g>) -> bool,
     ) {
         (self.firsts, self.laters, self.taken) = (0, 0, (0, 0));
-        for (at, entry) in entries.take(MOST_WORDS).enumerate() {
+        for (at, mut entry) in entries.take(MOST_WORDS).enumerate() {
+            let kept = usize::from(keep(&mut entry));
             let to = if at < sorted {
                 &mut self.first[self.firsts]
             } else {
                 &mut self.later[self.laters]
             };
             *to = entry;
-            let kept = usize::from(keep(entry));
             if at < sorted { self.firsts += kept } else { self.laters += kept }
         }
         self.first[self.firsts] = Self::LAST;

@@ -90,7 +90,7 @@ impl List {
                 }
                 let record = page.first(at + 1)[at].record();
                 at += 1;
-                if !record.is_sealed() && f(Record(record)).is_break() {
+                if record.live().is_some_and(|record| f(Record(record)).is_break()) {
                     return;
                 }
             }
@@ -138,7 +138,7 @@ impl List {
                     all[ahead].prefetch();
                 }
                 let record = entry.record();
-                if !record.is_sealed() && f(Record(record)).is_break() {
+                if record.live().is_some_and(|record| f(Record(record)).is_break()) {
                     return;
                 }
             }
