@@ -154,14 +154,6 @@ models! {
     compact_against_compact: flat(2), [Put(1), Put(2), Put(3), Seal(2)], [Compact], [Compact];
     compact_against_remove: tall(2, 2), [Put(1), Put(2), Put(3), Move(2)], [Compact], [Remove(2)];
 
-    x_merge_merge: tall(2, 2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Merge(0, 3)];
-    x_rebuild_merge: tall(2, 2), [Put(1), Put(2), Put(3)], [Rebuild(0, 2)], [Merge(0, 2)];
-    x_seal_merge_merge: tall(2, 2), [Put(1), Put(2), Put(3), Seal(2)], [Merge(0, 2)], [Merge(0, 3)];
-    x_seal_rm_merge: tall(2, 2), [Put(1), Put(2), Put(3)], [Remove(2)], [Merge(0, 3)];
-    x_seal_rm_rebuild: tall(2, 2), [Put(1), Put(2), Put(3)], [Remove(2)], [Rebuild(0, 2)];
-    x_seal_rm_merge2: tall(2, 2), [Put(1), Put(2), Put(3)], [Remove(2)], [Merge(0, 2)];
-    x_compact_rm: tall(2, 2), [Put(1), Put(2), Put(3)], [Remove(2)], [Compact];
-
     // Threads that stop for ever.
     stopped_after_freeze: tall(2, 2), [Put(1), Put(2)], [Stop(Step::Frozen, &Put(3))], [Put(4)];
     stopped_after_decision: tall(2, 2), [Put(1), Put(2)],

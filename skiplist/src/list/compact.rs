@@ -98,7 +98,7 @@ impl List {
     ///
     /// # Complexity
     ///
-    /// A search and at most two rebuilds a block.
+    /// A search and at most two rebuilds a block. Blocks above are rebuilt as well.
     ///
     /// # Panics
     ///
@@ -126,8 +126,9 @@ impl List {
                 break;
             }
             let (passed, high) = (Passed::new(block), block.high());
+            let may_merge = work.may_merge(block);
             match &mut left {
-                Some(left) if left.live + passed.live <= fill && work.may_merge(block) => {
+                Some(left) if may_merge && left.live + passed.live <= fill => {
                     work.merge(block);
                     work.clean_up();
                     left.live += passed.live;
@@ -135,10 +136,20 @@ impl List {
                     report.merged += 1;
                 }
                 left => {
-                    work.rebuild(left.replace(passed), report);
+                    let left = left.replace(passed);
+                    work.rebuild(left, report);
+                    if !may_merge {
+                        work.rebuild_parent(left);
+                    }
                 }
             }
-            let Some(high) = high.filter(|high| is_inside(high.key(), hi)) else { break };
+            let Some(high) = high else {
+                work.rebuild_parent(left);
+                break;
+            };
+            if !is_inside(high.key(), hi) {
+                break;
+            }
             block = self.seek(0, Place::at(high.key()));
         }
         work.rebuild(left, report);
@@ -152,6 +163,19 @@ impl<'g> Work<'g> {
         self.decide(passed.block);
         self.clean_up();
         report.rebuilt += 1;
+    }
+
+    /// Rebuilds the block that leads to this one, after all that it leads to: as its entries become
+    /// fewer, blocks of its level would otherwise stay scattered.
+    fn rebuild_parent(&mut self, passed: Option<Passed<'g>>) {
+        let Some(passed) = passed.filter(|_| self.list.height() > 1) else { return };
+        let parent = if passed.block.is_leftmost() {
+            self.list.leftmost(1)
+        } else {
+            self.list.seek(1, Place::at(passed.block.anchor().key()))
+        };
+        self.decide(parent);
+        self.clean_up();
     }
 }
 

@@ -93,7 +93,7 @@ mod walk;
 mod words;
 mod work;
 
-pub use compact::Compacted;
 pub use bulk::{Segment, SegmentBuilder};
+pub use compact::Compacted;
 pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED};
 pub use list::{List, Shape};

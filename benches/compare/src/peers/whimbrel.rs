@@ -36,7 +36,7 @@ impl Peer for Whimbrel {
     }
 
     fn collect(&mut self) {
-        self.store.collect_all();
+        self.store.compact();
     }
 }
 
