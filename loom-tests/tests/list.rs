@@ -91,6 +91,13 @@ models! {
     merge_against_scan: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Scan];
     merge_against_scan_back: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Back];
 
+    merge_against_rebuild_of_the_block: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2)], [Merge(0, 2)];
+    remove_against_rebuild_of_the_block: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Remove(2)], [Rebuild(0, 2)];
+    remove_against_merge_to_the_right: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Remove(2)], [Merge(0, 3)];
+
     // Two levels: announcements.
     split_with_get: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Get(2), Get(3)];
     splits_announce_both: tall(3, 2), [Put(1), Put(2), Put(3)], [Put(4)], [Put(5)];

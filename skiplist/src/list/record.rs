@@ -272,8 +272,10 @@ impl<'g> RecRef<'g> {
     /// Ends the life of an anchor (step 4c), after its block left the chain (B5).
     pub(super) fn seal_anchor(self) {
         // ORDERING: Release; pairs with the Acquire in `is_droppable` and `child`: who sees the seal
-        // finds the chain without the block.
-        self.cell().store(SEALED, order(Mutant::RelaxedSeal, Ordering::Release));
+        // finds the chain without the block. A swap and no store, for loom's sake: of two writes that
+        // are not ordered by a third it lets a later load see either, though the exchange of
+        // `advance_cell` that succeeded before a store comes before it for everybody.
+        self.cell().swap(SEALED, order(Mutant::RelaxedSeal, Ordering::Release));
     }
 
     /// Frees the record.
