@@ -7,8 +7,8 @@ use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecRef};
 use super::search::{Place, entries, find_in, records};
 use super::words::Word;
-use crate::Guard;
 use crate::mutant::{Mutant, Step, planted};
+use crate::{Guard, SEALED};
 
 /// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25
 /// insertions below it, and every search reads them.
@@ -348,15 +348,18 @@ fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Ve
     records(block).for_each(RecRef::prefetch);
     let mut kept = Ordered::new();
     kept.fill(entries(block), block.sorted(), |entry| {
-        if block.level() == 0 {
-            let (record, _) = entry.record().follow(|moved| {
+        let dead = if block.level() == 0 {
+            let (record, cell) = entry.record().follow(|moved| {
                 if !planted(Mutant::MovedNotDropped) {
                     dropped.push(moved);
                 }
             });
             *entry = entry.of(record);
-        }
-        let drop = entry.record().is_droppable() || planted(Mutant::UnsealedDropped);
+            cell == SEALED
+        } else {
+            entry.record().is_droppable()
+        };
+        let drop = dead || planted(Mutant::UnsealedDropped);
         if drop {
             dropped.push(entry.record());
         }
