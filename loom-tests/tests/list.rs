@@ -128,6 +128,13 @@ models! {
     scan_back_against_merge_and_insert at 1: flat(2), [Put(1), Put(2), Put(3)],
         [Merge(0, 2)], [Put(0)], [Back];
 
+    merge_against_rebuild_of_the_block: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Rebuild(0, 2)], [Merge(0, 2)];
+    remove_against_rebuild_of_the_block: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Remove(2)], [Rebuild(0, 2)];
+    remove_against_merge_to_the_right: tall(2, 2), [Put(1), Put(2), Put(3)],
+        [Remove(2)], [Merge(0, 3)];
+
     // Two levels: announcements.
     split_with_get: tall(2, 2), [Put(1), Put(2)], [Put(3)], [Get(2), Get(3)];
     splits_announce_both: tall(3, 2), [Put(1), Put(2), Put(3)], [Put(4)], [Put(5)];
@@ -184,6 +191,33 @@ models! {
     // Removal through the policy.
     remove_against_insert: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Put(3)];
     remove_against_remove: tall(2, 2), [Put(1), Put(2)], [Remove(2)], [Remove(1)];
+
+    // Records that move.
+    move_against_get: flat(3), [Put(1)], [Move(1)], [Get(1)];
+    move_against_put: flat(3), [Put(1), Put(2)], [Move(1)], [Put(1), Put(3)];
+    move_against_seal: flat(3), [Put(1)], [Move(1)], [Seal(1), Get(1)];
+    move_against_seal_and_put: flat(3), [Put(1)], [Move(1), Get(1)], [Seal(1), Put(1), Get(1)];
+    move_against_move: flat(3), [Put(1)], [Move(1)], [Move(1), Get(1)];
+    move_twice_against_get: flat(3), [Put(1)], [Move(1), Move(1)], [Get(1), Get(1)];
+    move_against_rebuild: flat(3), [Put(1), Put(2)], [Move(1)], [Rebuild(0, 1), Get(1)];
+    move_rebuild_against_get: flat(3), [Put(1), Put(2)], [Move(1), Rebuild(0, 1)], [Get(1), Get(1)];
+    move_rebuild_seal_rebuild_against_get: flat(3), [Put(1), Put(2)],
+        [Move(1), Rebuild(0, 1), Remove(1), Rebuild(0, 1)], [Get(1)];
+    moved_twice_rebuild_against_rebuild: flat(3), [Put(1), Put(2), Move(1)],
+        [Move(1), Rebuild(0, 1)], [Rebuild(0, 1), Get(1)];
+    moved_sealed_against_put: flat(3), [Put(1), Move(1)], [Seal(1), Get(1)], [Put(1)];
+    move_against_scan: flat(3), [Put(1), Put(2)], [Move(1), Rebuild(0, 1)], [Scan];
+    move_against_scan_back: flat(3), [Put(1), Put(2)], [Move(1), Rebuild(0, 1)], [Back];
+    move_seal_put_against_scan: flat(3), [Put(1), Put(2)], [Move(1), Seal(1), Put(1)], [Scan];
+    move_against_split: tall(2, 2), [Put(1), Put(2)], [Move(2)], [Put(3), Get(2)];
+    move_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Move(3)], [Merge(0, 3), Get(3)];
+    three_moves at 1: flat(3), [Put(1)], [Move(1)], [Move(1)], [Rebuild(0, 1)];
+    compact_against_put: tall(2, 2), [Put(1), Put(2), Put(3), Seal(2), Move(1)],
+        [Compact], [Put(4), Get(1)];
+    compact_against_get: tall(2, 2), [Put(1), Put(2), Put(3), Seal(2), Move(3)],
+        [Compact], [Get(3), Get(1)];
+    compact_against_compact: flat(2), [Put(1), Put(2), Put(3), Seal(2)], [Compact], [Compact];
+    compact_against_remove: tall(2, 2), [Put(1), Put(2), Put(3), Move(2)], [Compact], [Remove(2)];
 
     // Threads that stop for ever.
     stopped_after_freeze: tall(2, 2), [Put(1), Put(2)], [Stop(Step::Frozen, &Put(3))], [Put(4)];

@@ -58,9 +58,11 @@ impl<'g> Access<'g> {
         self.store.list.find_many(keys, self.guard, f);
     }
 
+    /// What the cell of the key holds: the record's, or of the one it moved to.
     pub(crate) fn cell_word(record: Record<'g>) -> u64 {
-        // ORDERING: Acquire; pairs with the installing exchange: the version is seen whole. Row V7.
-        record.cell().load(order(Mutant::CellLoadRelaxed, Ordering::Acquire))
+        // ORDERING: Acquire, in there; pairs with the installing exchange: the version is seen whole.
+        // Row V7.
+        record.follow().1
     }
 
     /// The newest version, whatever its state.
@@ -150,7 +152,8 @@ impl<'g> Access<'g> {
         }
     }
 
-    /// Installs a version on top of `old` (none: into an empty cell) unless the cell has changed.
+    /// Installs a version on top of `old` (none: into an empty cell) unless the cell has changed, or the
+    /// record has moved.
     pub(crate) fn install(
         self,
         record: Record<'g>,

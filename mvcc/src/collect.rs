@@ -126,6 +126,11 @@ impl Collection {
         self.inbox.push(entry);
     }
 
+    /// Gives back the memory of a queue that was long and is short now.
+    pub(crate) fn shrink(&self) {
+        self.lock().queue.shrink_to_fit();
+    }
+
     /// Frees the versions that are out of their chains and wait for their entries to be disposed of.
     ///
     /// # Safety

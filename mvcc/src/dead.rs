@@ -11,6 +11,8 @@
 //!   record is sealed only when its tombstone is alone in the chain, by the holder of that one's entry.
 //!   An inline version is unlinked only when its own entry is disposed of, so its memory, the record's,
 //!   is there for as long as the entry is.
+//! - E3. While an entry exists and its version is not unlinked, its record is not moved: the key's newest
+//!   version is that one, a tombstone, or has it below (see `compact.rs`).
 
 use std::ptr::NonNull;
 
@@ -45,8 +47,8 @@ impl Dead {
 
     /// The record, for an entry whose version is not unlinked.
     pub(crate) fn record<'g>(&self, list: &'g List, guard: &'g Guard<'_>) -> Record<'g> {
-        // SAFETY: invariant E2: the record was not sealed when this session was entered, because this
-        // entry existed then and its version is in the chain even now.
+        // SAFETY: invariants E2 and E3: the record was not sealed and had not moved when this session was
+        // entered, because this entry existed then and its version is in the chain even now.
         unsafe { list.record_from_raw(self.record, guard) }
     }
 

@@ -78,6 +78,10 @@ mutants! {
     BatchNotLookedAt,
     /// A batch skips the removal of a key that is absent.
     BatchSkipsAbsent,
+    /// A record is moved though its newest version has older ones.
+    MovedWithOlder,
+    /// A record is moved though the number of its newest version is not decided.
+    MovedPending,
     /// The collector seals by a plain store.
     SealByStore,
     /// A tombstone is sealed though an open snapshot does not see it.
@@ -92,8 +96,6 @@ mutants! {
     RaiseRelaxed,
     /// A stamp that is made direct does not release.
     MakeDirectRelaxed,
-    /// The load of a cell does not acquire.
-    CellLoadRelaxed,
     /// An installation does not release.
     InstallRelaxed,
     /// An installation does not acquire.

@@ -163,6 +163,13 @@ impl StoreInner {
         tally.version_bytes.sub(version.bytes() as u64);
     }
 
+    /// Counts that the newest version of a key was copied.
+    pub(crate) fn count_copied(&self, from: VersionRef<'_>, to: VersionRef<'_>) {
+        let bytes = &self.tally().version_bytes;
+        bytes.add(to.bytes() as u64);
+        bytes.sub(from.bytes() as u64);
+    }
+
     pub(crate) fn writers_collect(&self) -> bool {
         !self.options.manual_collection
     }

@@ -16,6 +16,8 @@
 //!   `older` word, which otherwise stays as it was. The version is retired, once, when the collector
 //!   disposes of its entry of the dead list; so while there is an entry, the version may be read. An
 //!   inline version is unlinked when its entry is disposed of and not before, so it has no such bit.
+//!   A newest version that was copied, of a key without older ones (see `compact.rs`), has no entry and
+//!   never gets one; who moved its record retires it.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;

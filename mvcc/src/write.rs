@@ -233,7 +233,7 @@ impl<'g> Access<'g> {
     /// Writes over what the record has; none: it was sealed, look for the key's record again.
     fn write_record<'v, T>(
         self,
-        record: Record<'g>,
+        mut record: Record<'g>,
         decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<Option<T>, Error> {
         loop {
@@ -264,6 +264,8 @@ impl<'g> Access<'g> {
                 self.settled(change, number);
                 return Ok(Some(answer));
             }
+            // Another write, or the record moved.
+            record = record.follow().0;
         }
     }
 

@@ -29,6 +29,7 @@ enum Op {
     Snapshot,
     Close(usize),
     Collect,
+    Compact,
     Check(usize),
 }
 
@@ -60,6 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Snapshot),
         2 => (0_usize..8).prop_map(Op::Close),
         2 => Just(Op::Collect),
+        2 => Just(Op::Compact),
         2 => (0_usize..8).prop_map(Op::Check),
     ]
 }
@@ -104,6 +106,14 @@ impl Run {
                 }
             }
             Op::Collect => _ = self.store.collect_all(),
+            Op::Compact => {
+                let before = self.store.digest();
+                let report = self.store.compact();
+                let records = self.store.stats().records;
+                assert_eq!((report.moved + report.kept) as u64, records);
+                assert!(!self.open.is_empty() || report.kept == 0, "{report:?}");
+                assert_eq!(self.store.digest(), before);
+            }
             Op::Check(at) => {
                 if let Some((snapshot, map)) = self.open.get(*at) {
                     check(snapshot, map);

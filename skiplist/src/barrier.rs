@@ -178,6 +178,7 @@ impl Barrier {
     /// When `stripes` is above 65,536.
     #[must_use]
     pub fn with_stripes(stripes: usize) -> Self {
+        crate::memory::prepare();
         assert!(stripes <= 1 << 16, "{stripes} stripes are more than 65536");
         let stripes = stripes.max(1).next_power_of_two();
         Self {

@@ -56,6 +56,13 @@ pub fn held(layout: Layout) -> usize {
     imp::held(layout)
 }
 
+/// Has the allocator ask the system for address space in smaller pieces, unless the environment says
+/// otherwise: what it writes down about a piece is in memory whether the piece is used or not, and
+/// takes 2 MiB for the usual one of 1 GiB. Later pieces are larger.
+pub(crate) fn prepare() {
+    imp::prepare();
+}
+
 /// Gives free memory of this thread's back to the system now, instead of a little later.
 pub fn give_back() {
     imp::give_back();
@@ -85,6 +92,8 @@ mod imp {
         layout.size()
     }
 
+    pub(super) fn prepare() {}
+
     pub(super) fn give_back() {}
 }
 
@@ -92,7 +101,19 @@ mod imp {
 mod imp {
     use std::alloc::Layout;
 
-    use libmimalloc_sys::{mi_collect, mi_free, mi_good_size, mi_malloc, mi_malloc_aligned};
+    use libmimalloc_sys::{
+        mi_collect, mi_free, mi_good_size, mi_malloc, mi_malloc_aligned, mi_option_get,
+        mi_option_set, mi_option_t,
+    };
+
+    /// `mi_option_arena_reserve`, which the bindings do not name.
+    const ARENA_RESERVE: mi_option_t = 23;
+
+    /// What that option is when nobody has set it, in KiB: by this it is known.
+    const USUAL_RESERVE: core::ffi::c_long = 1 << 20;
+
+    /// What it is set to, in KiB.
+    const SMALL_RESERVE: core::ffi::c_long = 64 << 10;
 
     /// Alignment that every allocation of mimalloc has.
     const NATURAL: usize = 8;
@@ -124,6 +145,17 @@ mod imp {
     pub(super) fn held(layout: Layout) -> usize {
         // SAFETY: computes with its argument only.
         unsafe { mi_good_size(layout.size()) }
+    }
+
+    pub(super) fn prepare() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            // SAFETY: reads an option, or says that there is none of this number.
+            if unsafe { mi_option_get(ARENA_RESERVE) } == USUAL_RESERVE {
+                // SAFETY: the option is there; one thread sets it, others see the old value or the new.
+                unsafe { mi_option_set(ARENA_RESERVE, SMALL_RESERVE) };
+            }
+        });
     }
 
     pub(super) fn give_back() {

@@ -168,6 +168,16 @@ mutants! {
     HelpersAnnounce,
     /// A scan goes on from a block without following what replaced its successor.
     ScanIgnoresRepl,
+    /// Lookups, walks and inserts do not follow a record that moved.
+    MovedNotFollowed,
+    /// Who follows a record that moved does not acquire.
+    RelaxedMoveLoad,
+    /// The move of a record does not release.
+    RelaxedMove,
+    /// A rebuild that leaves out a record that moved does not retire it.
+    MovedNotDropped,
+    /// A record is retired when it moves.
+    MovedRetiredEarly,
     /// Who meets a block that another thread has frozen waits for its decision.
     DecisionAwaited,
     /// A scan looks at cells before it has read all words of the block.

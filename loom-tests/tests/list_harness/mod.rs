@@ -7,7 +7,7 @@ use whimbrel_skiplist::model::{self, Sessions, Step, Stopped};
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
 use whimbrel_skiplist::{
-    Barrier, FindOrInsert, Guard, List, Record, SEALED, SegmentBuilder, Shape,
+    Barrier, Compacted, FindOrInsert, Guard, List, Record, SEALED, SegmentBuilder, Shape,
 };
 
 /// One step of a thread.
@@ -25,6 +25,10 @@ pub(crate) enum Op {
     Rebuild(usize, u8),
     /// Merges the block of the level that covers the key into its left neighbour.
     Merge(usize, u8),
+    /// Puts a copy in the place of the key's record.
+    Move(u8),
+    /// Compacts all blocks of level 0.
+    Compact,
     /// Stops for ever in the middle of the operation.
     Stop(Step, &'static Op),
 }
@@ -75,7 +79,23 @@ impl World {
                     seen.push(Event::Saw(key, true));
                 }
             }
-            Op::Get(key) => seen.push(Event::Saw(key, list.find(&[key], g).is_some())),
+            Op::Get(key) => {
+                let found = list.find(&[key], g);
+                found.into_iter().for_each(|record| check_record(record, key));
+                seen.push(Event::Saw(key, found.is_some()));
+            }
+            Op::Move(key) => {
+                if let Some(record) = list.find(&[key], g) {
+                    let (record, cell) = record.follow();
+                    if cell != SEALED {
+                        list.relocate(record, cell, 0, |_| cell, g);
+                    }
+                }
+            }
+            Op::Compact => {
+                let all = (Bound::Unbounded, Bound::Unbounded);
+                list.compact(all.0, all.1, usize::MAX, &mut Compacted::default(), g);
+            }
             Op::Seal(key) => {
                 self.seal(key, g, seen);
             }
@@ -108,13 +128,20 @@ impl World {
     }
 
     fn seal<'g>(&'g self, key: u8, g: &'g Guard<'_>, seen: &mut Vec<Event>) -> Option<Record<'g>> {
-        let record = self.list.find(&[key], g)?;
-        let sealed =
-            record.cell().compare_exchange(2, SEALED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if sealed {
-            seen.push(Event::Sealed(key));
+        let mut record = self.list.find(&[key], g)?;
+        while record
+            .cell()
+            .compare_exchange(2, SEALED, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+        {
+            let (now, cell) = record.follow();
+            if cell == SEALED {
+                return None;
+            }
+            record = now;
         }
-        sealed.then_some(record)
+        seen.push(Event::Sealed(key));
+        Some(record)
     }
 
     fn keys(&self, g: &Guard<'_>, back: bool) -> Vec<u8> {
@@ -137,6 +164,14 @@ impl World {
         let keys: BTreeSet<u8> = self.keys(g, back).into_iter().collect();
         seen.extend((0..10).map(|key| Event::Saw(key, keys.contains(&key))));
     }
+}
+
+/// The record is of the key, and so is every record that it moved to.
+fn check_record(record: Record<'_>, key: u8) {
+    assert_eq!(record.key(), [key]);
+    let (last, cell) = record.follow();
+    assert_eq!(last.key(), [key]);
+    assert!(cell == 2 || cell == SEALED, "cell {cell}");
 }
 
 fn make_list(model: &Model, barrier: &Arc<Barrier>) -> List {

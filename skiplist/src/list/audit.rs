@@ -38,7 +38,7 @@ impl List {
             }
         }
         let blocks = self.chain(0);
-        blocks.map(|block| records(block).filter(|record| !record.is_sealed()).count()).sum()
+        blocks.map(|block| records(block).filter_map(RecRef::live).count()).sum()
     }
 
     /// Each of `below` has one live entry in the level, and there are no others.
@@ -63,7 +63,7 @@ impl List {
 fn check_block(block: BlockRef<'_>, level: usize) {
     assert_eq!(block.level(), level);
     let low = block.anchor();
-    let mut live: Vec<_> = records(block).filter(|record| !record.is_sealed()).collect();
+    let mut live: Vec<_> = records(block).filter_map(RecRef::live).collect();
     let sorted: Vec<_> = records(block).take(block.sorted()).collect();
     assert!(sorted.windows(2).all(|pair| pair[0].key() < pair[1].key()), "the prefix is sorted");
     live.sort_by(|a, b| a.key().cmp(b.key()));

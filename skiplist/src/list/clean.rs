@@ -179,7 +179,7 @@ impl<'g> Work<'g> {
         self.retire(super::raw::as_retired(block), block.bytes(), super::raw::reclaim_block);
     }
 
-    fn retire_record(&self, record: RecRef<'g>) {
+    pub(super) fn retire_record(&self, record: RecRef<'g>) {
         self.list.note_retired(record.bytes());
         let ptr = record.as_ptr().as_ptr().cast();
         self.retire(ptr, record.bytes(), super::record::reclaim_record);

@@ -55,6 +55,11 @@ impl<'g> Entry<'g> {
         unsafe { RecRef::protect(ptr) }
     }
 
+    /// The same place in the order, for another record of the same key.
+    pub(super) fn of(self, record: RecRef<'g>) -> Self {
+        Self { word: Self::word_of(record, self.hint()), protected: PhantomData }
+    }
+
     /// Begins to load the record.
     #[inline]
     pub(super) fn prefetch(self) {
@@ -97,19 +102,26 @@ impl<'g> Ordered<'g> {
     }
 
     /// Replaces the entries by those of a block for which `keep` holds. Its words are read once, in order.
+    /// `keep` may put another record of the key in the place of one.
     #[inline]
-    pub(super) fn fill(&mut self, block: BlockRef<'g>, mut keep: impl FnMut(Entry<'g>) -> bool) {
+    pub(super) fn fill(
+        &mut self,
+        block: BlockRef<'g>,
+        mut keep: impl FnMut(&mut Entry<'g>) -> bool,
+    ) {
         (self.firsts, self.laters, self.taken) = (0, 0, (0, 0));
         let (words, sorted) = (block.words(), block.sorted().min(MOST_WORDS));
         for at in 0..sorted {
-            let Some(entry) = words.entry(at) else { break };
+            let Some(mut entry) = words.entry(at) else { break };
+            let kept = keep(&mut entry);
             self.first[self.firsts] = entry;
-            self.firsts += usize::from(keep(entry));
+            self.firsts += usize::from(kept);
         }
         for at in sorted..words.len().min(MOST_WORDS) {
-            let Some(entry) = words.entry(at) else { break };
+            let Some(mut entry) = words.entry(at) else { break };
+            let kept = keep(&mut entry);
             self.later[self.laters] = entry;
-            self.laters += usize::from(keep(entry));
+            self.laters += usize::from(kept);
         }
         // Begun before the rest is ordered: most of them are among the first in the end.
         self.first[..self.firsts.min(EARLY)].iter().for_each(|entry| entry.prefetch());

@@ -49,10 +49,25 @@ impl<'g> Record<'g> {
         self.0.key()
     }
 
-    /// The cell. Once it is [`crate::SEALED`] it must stay so.
+    /// The cell. Once it is [`crate::SEALED`] it must stay so, and its highest bit is the list's:
+    /// [`crate::List::relocate`] sets it, and from then on another record has the key. So in a list
+    /// in which records move, a cell is changed by compare-and-swap only; see [`Record::follow`].
     #[must_use]
     pub fn cell(self) -> &'g AtomicU64 {
         self.0.cell()
+    }
+
+    /// The record that has the key, and what its cell holds: this one unless
+    /// [`crate::List::relocate`] moved it. The cell is read with Acquire.
+    ///
+    /// # Complexity
+    ///
+    /// O(1); one step for each move since the record was looked up.
+    #[must_use]
+    #[inline]
+    pub fn follow(self) -> (Self, u64) {
+        let (record, cell) = self.0.follow(|_| {});
+        (Self(record), cell)
     }
 
     /// Start of the inline part, aligned to 8 bytes. The list never reads it.

@@ -236,7 +236,8 @@ impl List {
     /// When the cell is not sealed, or the guard is of another barrier.
     pub fn unlink_sealed<'g>(&'g self, r: Record<'g>, g: &'g Guard<'_>) {
         self.check(g);
-        assert!(r.0.is_sealed(), "only a record with a sealed cell may be dropped");
+        let (r, cell) = r.follow();
+        assert!(cell == crate::SEALED, "only a record with a sealed cell may be dropped");
         if r.0.count_dead() {
             self.tally.remove_record();
             let mut work = Work::new(self, g);
@@ -279,7 +280,8 @@ impl List {
     ///
     /// # Safety
     ///
-    /// The record is of this list, and its cell was not sealed when the session of `g` was entered.
+    /// The record is of this list, and when the session of `g` was entered its cell was not sealed and
+    /// the record had not moved.
     #[must_use]
     pub unsafe fn record_from_raw<'g>(&'g self, raw: NonNull<u8>, g: &'g Guard<'_>) -> Record<'g> {
         self.check(g);
@@ -301,15 +303,15 @@ impl List {
         self.tally.bytes()
     }
 
-    /// Calls `f` for every record, sealed ones included, in ascending order. Used by the owner to
-    /// free what the cells lead to.
+    /// Calls `f` for every record, sealed ones included, in ascending order; for the last only of those
+    /// that a key moved through. Used by the owner to free what the cells lead to.
     pub fn for_each_mut(&mut self, mut f: impl FnMut(Record<'_>)) {
         let mut page: Vec<RecRef<'_>> = Vec::new();
         for block in self.chain(0) {
             page.clear();
             page.extend(records(block));
             page.sort_by(|a, b| a.key().cmp(b.key()));
-            page.iter().for_each(|record| f(Record(*record)));
+            page.iter().for_each(|record| f(Record(record.follow(|_| {}).0)));
         }
     }
 
@@ -409,6 +411,11 @@ impl List {
         self.tally.remove_bytes(bytes);
     }
 
+    /// Accounts for a record that took another one's place.
+    pub(super) fn note_moved(&self, bytes: usize) {
+        self.tally.add(0, bytes);
+    }
+
     /// Adds what was built in bulk to the accounts.
     pub(super) fn note_bulk(&self, records: usize, bytes: usize) {
         self.tally.add(records, bytes);
@@ -436,8 +443,10 @@ impl Drop for List {
                     unsafe { block.anchor().free() };
                 }
                 for record in records(block) {
-                    // SAFETY: exclusive access: what a block on the chain holds belongs to the list.
-                    unsafe { record.free() };
+                    // SAFETY: exclusive access: what a block on the chain holds belongs to the list,
+                    // and a record that was moved to and is in no block belongs to the moved one.
+                    let free = |record: RecRef<'_>| unsafe { record.free() };
+                    free(record.follow(free).0);
                 }
                 // SAFETY: exclusive access, and the loop has left it.
                 unsafe { block.free() };

@@ -33,6 +33,9 @@
 //!   is gone and *announces* the new blocks' anchors to the level above.
 //! - **Merge**: a block with few records left is frozen and marked ABSORB; the next decision about its
 //!   live predecessor takes its content and its range over, and then its anchor is sealed.
+//! - **Move**: a record is copied, and one compare-and-swap makes the cell of the old one lead to the
+//!   copy. Whoever reads the old one's cell goes on to the copy; the next rebuild keeps the copy
+//!   and drops the old one. Values come to lie beside their keys again that way, and keys side by side.
 //! - **Read**: never writes, never helps. A frozen block that is not decided is simply read.
 //!
 //! No operation waits for another thread. A thread that stops in the middle costs the memory of what
@@ -52,10 +55,15 @@
 //! - **B7** An anchor enters the level above at most once, by the winner that made it. It is retired by
 //!   that winner when it is sealed before it entered; else by the rebuild that drops it; on the
 //!   topmost level, where anchors enter nothing, by who absorbed its block.
-//! - **B8** Of the words of a block with equal keys all but the last are sealed. An unsealed record is
-//!   in the live chain.
+//! - **B8** Of the words of a block with equal keys all but the last are sealed, or moved to a record
+//!   that is. An unsealed record is in the live chain, or one in the live chain moved to it.
 //! - **B9** Anchor, `high` and a frozen `next` of a block may be used only where its `repl` was seen
 //!   null in the same session, or by who reached an ABSORB block over the chain in that session.
+//!
+//! - **B10** A record is moved once, to a record that nobody else has. A decision drops with a moved
+//!   record all that it moved through, and keeps or drops the last of them. So what a record moved to is
+//!   retired by that decision, or by a later one about a block that holds it; and who begins a session
+//!   after that does not come to the moved record, which was only in blocks decided before.
 //!
 //! Reclamation: memory that B5 to B7 set free goes to the [`crate::Barrier`]. What a session could
 //! reach when it began stays until it ends.
@@ -75,6 +83,7 @@
 mod audit;
 mod bulk;
 mod clean;
+mod compact;
 mod entry;
 mod handle;
 mod hint;
@@ -94,5 +103,6 @@ mod words;
 mod work;
 
 pub use bulk::{Segment, SegmentBuilder};
+pub use compact::Compacted;
 pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED};
 pub use list::{List, Shape};

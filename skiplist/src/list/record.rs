@@ -16,13 +16,18 @@ use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 /// Alignment of a record and of its inline part.
 const ALIGN: usize = 8;
 
+/// Bit of a cell at level 0: the record moved; the rest is the address of the one that took its place.
+/// Set once, for ever. Addresses have 48 bits, so nobody else has a use for it.
+pub(super) const MOVED: u64 = 1 << 63;
+
 /// State bit: `unlink_sealed` has counted the record as dead.
 const COUNTED_DEAD: u8 = 1;
 
 /// The fixed part of a record.
 #[repr(C)]
 pub(super) struct RecHeader {
-    /// At level 0 owned by the layer above; above level 0 the address of a block, or [`SEALED`].
+    /// At level 0 owned by the layer above until it is [`SEALED`] or [`MOVED`]; above level 0 the
+    /// address of a block, or [`SEALED`].
     cell: AtomicU64,
     inline_len: u32,
     key_len: u16,
@@ -147,6 +152,60 @@ impl<'g> RecRef<'g> {
         self.cell().load(Ordering::Relaxed) == SEALED
     }
 
+    /// The record that has the key, of level 0: this one, or the last of those that it moved to. None
+    /// when it is sealed.
+    #[inline]
+    pub(super) fn live(self) -> Option<Self> {
+        // ORDERING: Relaxed; as in `is_sealed`. A moved record is looked at again, with Acquire.
+        match self.cell().load(Ordering::Relaxed) {
+            SEALED => None,
+            cell if cell & MOVED == 0 || planted(Mutant::MovedNotFollowed) => Some(self),
+            _ => self.live_successor(),
+        }
+    }
+
+    #[cold]
+    fn live_successor(self) -> Option<Self> {
+        let (record, cell) = self.follow(|_| {});
+        (cell != SEALED).then_some(record)
+    }
+
+    /// The last of the records that this one moved to, and its cell. Gives those before it to `passed`.
+    #[inline]
+    pub(super) fn follow(self, mut passed: impl FnMut(Self)) -> (Self, u64) {
+        let mut at = self;
+        loop {
+            // ORDERING: Acquire; pairs with the Release in `move_to`: the other record is complete.
+            let cell = at.cell().load(order(Mutant::RelaxedMoveLoad, Ordering::Acquire));
+            if cell & MOVED == 0 {
+                return (at, cell);
+            }
+            passed(at);
+            at = Self::moved_to(cell);
+        }
+    }
+
+    /// The record that the cell of a moved one leads to.
+    fn moved_to(cell: u64) -> Self {
+        let ptr = std::ptr::with_exposed_provenance_mut((cell & !MOVED) as usize);
+        let ptr = NonNull::new(ptr).expect("no record lies at address 0");
+        // SAFETY: B10: the record is retired by a later decision than the one that drops the moved
+        // record, and this session could reach the moved one, so it began before that.
+        unsafe { Self::protect(ptr) }
+    }
+
+    /// Makes the record lead to another one of its key from now on, unless its cell has changed.
+    #[must_use]
+    pub(super) fn move_to(self, expected: u64, to: RecRef<'_>) -> bool {
+        let address = to.as_ptr().as_ptr().expose_provenance() as u64;
+        debug_assert!(address & MOVED == 0, "addresses have 48 bits");
+        // ORDERING: AcqRel; Release pairs with the Acquire in `follow`: the other record is complete.
+        // Acquire: who drops the old record later is ordered after who wrote its cell.
+        let both = order(Mutant::RelaxedMove, Ordering::AcqRel);
+        let cell = self.cell();
+        cell.compare_exchange(expected, address | MOVED, both, Ordering::Relaxed).is_ok()
+    }
+
     /// Whether the record may be dropped.
     pub(super) fn is_droppable(self) -> bool {
         // ORDERING: Acquire; pairs with the Release in `seal_anchor`: who retires the anchor has seen
@@ -216,8 +275,10 @@ impl<'g> RecRef<'g> {
     /// Ends the life of an anchor (step 4c), after its block left the chain (B5).
     pub(super) fn seal_anchor(self) {
         // ORDERING: Release; pairs with the Acquire in `is_droppable` and `child`: who sees the seal
-        // finds the chain without the block.
-        self.cell().store(SEALED, order(Mutant::RelaxedSeal, Ordering::Release));
+        // finds the chain without the block. A swap and no store, for loom's sake: of two writes that
+        // are not ordered by a third it lets a later load see either, though the exchange of
+        // `advance_cell` that succeeded before a store comes before it for everybody.
+        self.cell().swap(SEALED, order(Mutant::RelaxedSeal, Ordering::Release));
     }
 
     /// Frees the record.

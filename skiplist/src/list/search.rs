@@ -296,18 +296,22 @@ pub(super) fn find_among<'g>(
     skip_sealed: bool,
 ) -> Result<RecRef<'g>, usize> {
     let hint = needle.order_hint(block.shared());
-    let is_it = |entry: Entry<'g>| {
-        entry.hint() == hint
-            && entry.record().key() == needle.key
-            && !(skip_sealed && entry.record().is_sealed())
+    let found = |entry: Entry<'g>| {
+        if entry.hint() != hint || entry.record().key() != needle.key {
+            return None;
+        }
+        entry.record().live().or_else(|| (!skip_sealed).then(|| entry.record()))
     };
     let (mut hits, mut end) = (matches.hits, block.capacity());
     while hits != 0 {
         let at = hits.trailing_zeros() as usize;
         hits &= hits - 1;
         match block.word(at) {
-            Word::Record(entry) if is_it(entry) => return Ok(entry.record()),
-            Word::Record(_) => {}
+            Word::Record(entry) => {
+                if let Some(record) = found(entry) {
+                    return Ok(record);
+                }
+            }
             Word::Empty | Word::Closed if planted(Mutant::EmptyHitPassed) => {}
             // The fingerprint was seen before the word: it is being claimed beside us.
             Word::Empty | Word::Closed => {
@@ -325,8 +329,11 @@ pub(super) fn find_among<'g>(
             break;
         }
         match block.word(at) {
-            Word::Record(entry) if is_it(entry) => return Ok(entry.record()),
-            Word::Record(_) => {}
+            Word::Record(entry) => {
+                if let Some(record) = found(entry) {
+                    return Ok(record);
+                }
+            }
             Word::Empty | Word::Closed => return Err(at),
         }
     }

@@ -18,11 +18,14 @@ impl<'g> Work<'g> {
             return;
         }
         let (mut used, mut live) = (0, 0);
+        let mut moved = 0;
         for record in records(block) {
             used += 1;
-            live += usize::from(!record.is_sealed());
+            let at = record.live();
+            live += usize::from(at.is_some());
+            moved += usize::from(at.is_some_and(|at| at != record));
         }
-        let dead = used - live;
+        let dead = used - live + moved;
         block.set_dead(dead);
         if dead < quarter && dead * 2 < used {
             return;
@@ -37,7 +40,7 @@ impl<'g> Work<'g> {
 
     /// Whether the block has a left neighbour under the same parent. A merge across the parent's
     /// boundary would leave the parent without an entry at its low end.
-    fn may_merge(&self, block: BlockRef<'g>) -> bool {
+    pub(super) fn may_merge(&self, block: BlockRef<'g>) -> bool {
         if block.is_leftmost() {
             return false;
         }

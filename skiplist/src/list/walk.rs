@@ -32,9 +32,9 @@ fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
     });
 }
 
-/// Whether a record that was read is to be passed over.
-fn is_dead(record: RecRef<'_>) -> bool {
-    !planted(Mutant::ScanReadsCellsEarly) && record.is_sealed()
+/// The record to hand out for one that was read, unless it is to be passed over.
+fn live(record: RecRef<'_>) -> Option<RecRef<'_>> {
+    if planted(Mutant::ScanReadsCellsEarly) { Some(record) } else { record.live() }
 }
 
 /// Number of entries below a key, or not above it.
@@ -105,8 +105,7 @@ impl List {
                     block.prefetch_next();
                 }
                 for entry in &page.first(to)[at..] {
-                    let record = entry.record();
-                    if !is_dead(record) && f(Record(record)).is_break() {
+                    if live(entry.record()).is_some_and(|record| f(Record(record)).is_break()) {
                         return;
                     }
                 }
@@ -156,7 +155,7 @@ impl List {
                     all[ahead].prefetch();
                 }
                 let record = entry.record();
-                if !is_dead(record) && f(Record(record)).is_break() {
+                if live(record).is_some_and(|record| f(Record(record)).is_break()) {
                     return;
                 }
             }

@@ -7,8 +7,8 @@ use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecRef};
 use super::search::{Place, find_in, records};
 use super::words::Word;
-use crate::Guard;
 use crate::mutant::{Mutant, Step, planted};
+use crate::{Guard, SEALED};
 
 /// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25
 /// insertions below it, and every search reads them.
@@ -118,9 +118,11 @@ impl<'g> Work<'g> {
                 Word::Empty | Word::Closed => return Claim::Full,
                 Word::Record(entry) => {
                     let record = entry.record();
-                    let dead = record.is_sealed() && !planted(Mutant::SealIgnored);
-                    if record.key() == key && !dead {
-                        return Claim::Found(record);
+                    let dead_too = planted(Mutant::SealIgnored).then_some(record);
+                    if record.key() == key
+                        && let Some(found) = record.live().or(dead_too)
+                    {
+                        return Claim::Found(found);
                     }
                 }
             }
@@ -350,12 +352,23 @@ fn came_in_order(block: BlockRef<'_>) -> bool {
 }
 
 /// Records of a frozen block: the live ones in ascending order behind those in `live`, the dead ones
-/// to `dropped`.
+/// to `dropped`. A record that moved is dropped, and the one it moved to is in its place.
 fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
     records(block).for_each(RecRef::prefetch);
     let mut kept = Ordered::new();
     kept.fill(block, |entry| {
-        let drop = entry.record().is_droppable() || planted(Mutant::UnsealedDropped);
+        let dead = if block.level() == 0 {
+            let (record, cell) = entry.record().follow(|moved| {
+                if !planted(Mutant::MovedNotDropped) {
+                    dropped.push(moved);
+                }
+            });
+            *entry = entry.of(record);
+            cell == SEALED
+        } else {
+            entry.record().is_droppable()
+        };
+        let drop = dead || planted(Mutant::UnsealedDropped);
         if drop {
             dropped.push(entry.record());
         }

@@ -38,7 +38,7 @@ impl Peer for Whimbrel {
     }
 
     fn collect(&mut self) {
-        self.store.collect_all();
+        self.store.compact();
     }
 }
 
