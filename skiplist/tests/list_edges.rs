@@ -64,6 +64,32 @@ fn a_panic_in_a_callback_leaves_the_list_usable() {
 }
 
 #[test]
+fn a_range_leaves_at_once() {
+    for (from, to) in [(0, 0), (0, 1), (5, 7), (100, 9_000), (0, 10_000), (9_999, 10_000)] {
+        let mut list = new_list();
+        for number in 0..10_000_u32 {
+            insert(&list, &mixed(number));
+        }
+        let mut keys = keys_of(&list);
+        let full = list.bytes();
+        let end = keys.get(to).cloned().unwrap_or_else(|| vec![0xFF; 5]);
+        let g = list.barrier().pin();
+        let bounds = (Bound::Included(&keys[from][..]), Bound::Excluded(&end[..]));
+        let ended = list.remove_range(bounds.0, bounds.1, &g, |record| {
+            record.cell().swap(SEALED, Ordering::AcqRel) != SEALED
+        });
+        drop(g);
+        assert_eq!(ended, to - from);
+        keys.drain(from..to);
+        assert_eq!(keys_of(&list), keys);
+        assert_eq!(list.audit(), keys.len());
+        // What is left, and a block or two a level.
+        let share = full * keys.len() / 10_000;
+        assert!(list.bytes() < share + share / 5 + 8_000, "{} of {full}", list.bytes());
+    }
+}
+
+#[test]
 fn keys_may_be_empty_and_long() {
     let mut list = new_list();
     let long = vec![7; MAX_KEY_LEN];

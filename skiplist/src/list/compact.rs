@@ -1,7 +1,7 @@
 //! Moving records, and rebuilding blocks in passing: how a list that was emptied or churned becomes
 //! dense again.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use super::raw::BlockRef;
 use super::record::{MOVED, OwnedRec, RecRef};
@@ -154,6 +154,65 @@ impl List {
         }
         work.rebuild(left, report);
         go_on
+    }
+}
+
+impl List {
+    /// Ends the records of a range: `seal` is asked to seal the cell of each, and says whether it did.
+    /// Returns how many it ended; each block is rebuilt or merged once, not once for each record.
+    ///
+    /// Not one moment: a record that comes while this runs may stay. All in the one session of the
+    /// guard, so cut a long range into pieces.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n), and O(1) a record of the range.
+    ///
+    /// # Panics
+    ///
+    /// When `seal` says that it sealed a cell which is not, or the guard is of another barrier.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::ops::Bound;
+    /// use whimbrel_skiplist::sync::{Arc, atomic::Ordering};
+    /// use whimbrel_skiplist::{Barrier, List, SEALED};
+    ///
+    /// let list = List::new(Arc::new(Barrier::new()));
+    /// let guard = list.barrier().pin();
+    /// for key in ["avocet", "dunlin", "knot", "whimbrel"] {
+    ///     list.find_or_insert(key.as_bytes(), 0, |_| 8, &guard)?;
+    /// }
+    /// let (from, to) = (Bound::Included(&b"d"[..]), Bound::Excluded(&b"w"[..]));
+    /// let ended = list.remove_range(from, to, &guard, |record| {
+    ///     record.cell().swap(SEALED, Ordering::AcqRel) != SEALED
+    /// });
+    /// assert_eq!((ended, list.len_estimate()), (2, 2));
+    /// # Ok::<(), whimbrel_skiplist::KeyTooLong>(())
+    /// ```
+    pub fn remove_range<'g>(
+        &'g self,
+        lo: Bound<&[u8]>,
+        hi: Bound<&[u8]>,
+        g: &'g Guard<'_>,
+        mut seal: impl FnMut(Record<'g>) -> bool,
+    ) -> usize {
+        let mut ended = 0;
+        self.walk(lo, g, |record| {
+            if !is_inside(record.key(), hi) {
+                return ControlFlow::Break(());
+            }
+            if seal(record) {
+                assert!(record.0.is_sealed(), "only a record with a sealed cell may be dropped");
+                ended += usize::from(self.note_dead(record.0));
+            }
+            ControlFlow::Continue(())
+        });
+        if ended > 0 {
+            let _ = self.compact(lo, hi, usize::MAX, &mut Compacted::default(), g);
+        }
+        ended
     }
 }
 

@@ -238,8 +238,7 @@ impl List {
         self.check(g);
         let (r, cell) = r.follow();
         assert!(cell == crate::SEALED, "only a record with a sealed cell may be dropped");
-        if r.0.count_dead() {
-            self.tally.remove_record();
+        if self.note_dead(r.0) {
             let mut work = Work::new(self, g);
             work.tend(0, r.key());
             work.clean_up();
@@ -397,6 +396,15 @@ impl List {
         // ORDERING: Release; pairs with the Acquire in `height`: the level has its head. Who raises
         // it further has been on the level below, so it has acquired what was there before.
         self.height.fetch_max(height, order(Mutant::RelaxedHeightRaise, Ordering::Release));
+    }
+
+    /// Accounts for a record whose cell is sealed; false when that was done before.
+    pub(super) fn note_dead(&self, record: RecRef<'_>) -> bool {
+        let first = record.count_dead();
+        if first {
+            self.tally.remove_record();
+        }
+        first
     }
 
     /// Accounts for blocks and anchors that won a decision.
