@@ -41,7 +41,7 @@ const MAY_USE_TOKIO: &[&str] = &["whimbrel-migrate", "whimbrel-node"];
 const MAY_USE_UNSAFE: &[&str] = &["whimbrel-skiplist", "whimbrel-mvcc", "whimbrel-recovery"];
 
 /// Crates that nothing is built on: they may use whatever they measure.
-const LEAVES: &[&str] = &["whimbrel-benches"];
+const LEAVES: &[&str] = &["whimbrel-benches", "whimbrel-compare"];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()
