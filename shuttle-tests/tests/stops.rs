@@ -163,7 +163,7 @@ impl Scene {
 
     /// Checks that the operation is what the name says.
     fn check_effect(&self) {
-        // The size of a block of level 0, from a list that has one block less than another.
+        // The sizes of blocks: header, hints, words.
         let list = self.make();
         list.barrier().flush();
         let (bytes, before) = (list.bytes(), list.barrier().stats());
@@ -171,8 +171,8 @@ impl Scene {
         let retired = list.barrier().stats().retired - before.retired;
         let grown =
             i64::try_from(list.bytes()).expect("small") - i64::try_from(bytes).expect("small");
-        let block = i64::try_from(48 + 8 * self.shape.words[0]).expect("small");
-        let upper = i64::try_from(48 + 16 * self.shape.words[1]).expect("small");
+        let block = i64::try_from(48 + 64 + 8 * self.shape.words[0]).expect("small");
+        let upper = i64::try_from(48 + 128 + 16 * self.shape.words[1]).expect("small");
         let (name, change) = (self.name, (retired, grown));
         match self.effect {
             Effect::Nothing => assert!(retired == 0 && grown < block, "{name}: {change:?}"),
