@@ -5,7 +5,6 @@ use std::ops::{Bound, ControlFlow};
 use whimbrel_skiplist::Record;
 
 use crate::access::Access;
-use crate::write::MANY;
 use crate::{Cursor, Hold, KeyRange, Store};
 
 /// Records that one barrier session of a scan looks at.
@@ -84,16 +83,7 @@ impl Snapshot {
     /// order. As [`crate::Store::get_many_with`], of one moment.
     pub fn get_many_with(&self, keys: &[&[u8]], mut read: impl FnMut(usize, Option<&[u8]>)) {
         let number = self.number();
-        for (part, keys) in keys.chunks(MANY).enumerate() {
-            self.store.access(|access| {
-                access.find_many(keys, |at, record| {
-                    read(
-                        part * MANY + at,
-                        record.and_then(|record| access.value_at(record, number)),
-                    );
-                });
-            });
-        }
+        self.store.read_many(keys, |access, record| access.value_at(record, number), &mut read);
     }
 
     /// The value of each key in this snapshot, in the order of the keys.

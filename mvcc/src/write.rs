@@ -10,7 +10,7 @@ use crate::store::{CasOutcome, Inserted, Store, VersionToken};
 use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
 
 /// Keys that are looked up in one barrier session.
-pub(crate) const MANY: usize = 256;
+const MANY: usize = 256;
 
 /// What an operation wants once it knows the newest value.
 enum Step<'v, T> {
@@ -63,10 +63,20 @@ impl Store {
     /// # Ok::<(), whimbrel_mvcc::Error>(())
     /// ```
     pub fn get_many_with(&self, keys: &[&[u8]], mut read: impl FnMut(usize, Option<&[u8]>)) {
+        self.read_many(keys, |access, record| access.latest(record), &mut read);
+    }
+
+    /// Looks keys up side by side, `value` says what is read of each, in sessions of [`MANY`].
+    pub(crate) fn read_many(
+        &self,
+        keys: &[&[u8]],
+        value: impl for<'g> Fn(Access<'g>, Record<'g>) -> Option<&'g [u8]>,
+        read: &mut impl FnMut(usize, Option<&[u8]>),
+    ) {
         for (part, keys) in keys.chunks(MANY).enumerate() {
             self.access(|access| {
                 access.find_many(keys, |at, record| {
-                    read(part * MANY + at, record.and_then(|record| access.latest(record)));
+                    read(part * MANY + at, record.and_then(|record| value(access, record)));
                 });
             });
         }
