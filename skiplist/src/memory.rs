@@ -56,6 +56,65 @@ pub fn held(layout: Layout) -> usize {
     imp::held(layout)
 }
 
+/// Copies bytes to fresh memory; few of them without a call.
+///
+/// # Safety
+///
+/// There is room for them, and nobody else uses it.
+#[inline]
+pub(crate) unsafe fn copy(from: &[u8], to: NonNull<u8>) {
+    match from.len() {
+        // SAFETY: the caller's promise.
+        8..=16 => unsafe { write_ends::<8>(to, from.len(), from.first_chunk(), from.last_chunk()) },
+        // SAFETY: as above.
+        17..=32 => unsafe {
+            write_ends::<16>(to, from.len(), from.first_chunk(), from.last_chunk())
+        },
+        // SAFETY: as above; a borrowed slice does not overlap it.
+        len => unsafe { to.copy_from_nonoverlapping(NonNull::from(from).cast(), len) },
+    }
+}
+
+/// Writes zeros to fresh memory; few of them without a call.
+///
+/// # Safety
+///
+/// As for [`copy`].
+#[inline]
+pub(crate) unsafe fn zero(at: NonNull<u8>, len: usize) {
+    match len {
+        0 => {}
+        // SAFETY: the caller's promise.
+        8..=16 => unsafe { write_ends::<8>(at, len, Some(&[0; _]), Some(&[0; _])) },
+        // SAFETY: as above.
+        17..=32 => unsafe { write_ends::<16>(at, len, Some(&[0; _]), Some(&[0; _])) },
+        // SAFETY: as above.
+        _ => unsafe { at.write_bytes(0, len) },
+    }
+}
+
+/// Writes the first and the last bytes of `len`; both together are all.
+///
+/// # Safety
+///
+/// As for [`copy`].
+#[inline]
+unsafe fn write_ends<const N: usize>(
+    at: NonNull<u8>,
+    len: usize,
+    first: Option<&[u8; N]>,
+    last: Option<&[u8; N]>,
+) {
+    debug_assert!(N <= len && len <= 2 * N, "neither too long nor with a gap");
+    let (Some(first), Some(last)) = (first, last) else { return };
+    // SAFETY: the caller's promise; an array of bytes has no alignment.
+    unsafe { at.cast::<[u8; N]>().write(*first) };
+    // SAFETY: as above, `len` is at least `N`.
+    let end = unsafe { at.add(len - N) };
+    // SAFETY: as above.
+    unsafe { end.cast::<[u8; N]>().write(*last) };
+}
+
 /// Has the allocator ask the system for address space in smaller pieces, unless the environment says
 /// otherwise: what it writes down about a piece is in memory whether the piece is used or not, and
 /// takes 2 MiB for the usual one of 1 GiB. Later pieces are larger.

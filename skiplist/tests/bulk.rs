@@ -17,7 +17,11 @@ fn segment(keys: &[Vec<u8>]) -> Segment {
         builder.push(key, key.len(), |_| 8 + key.len() as u64).expect("in order");
     }
     assert_eq!(builder.len(), keys.len());
-    builder.finish()
+    let segment = builder.finish();
+    let mut seen = Vec::new();
+    segment.for_each(|record| seen.push(record.key().to_vec()));
+    assert_eq!(seen, keys);
+    segment
 }
 
 fn inserted(keys: &[Vec<u8>]) -> List {
@@ -99,6 +103,26 @@ fn out_of_order_is_refused_and_the_builder_goes_on() {
 }
 
 #[test]
+fn the_order_of_keys_is_that_of_slices() {
+    let mut keys: Vec<Vec<u8>> = vec![vec![]];
+    for len in 1..=20 {
+        for last in [0, 1, 127, 255] {
+            keys.push([vec![0; len - 1], vec![last]].concat());
+            keys.push([vec![7; len - 1], vec![last]].concat());
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    for (at, key) in keys.iter().enumerate() {
+        for (other_at, other) in keys.iter().enumerate() {
+            let mut builder = SegmentBuilder::new();
+            builder.push(key, 0, |_| 8).expect("the first");
+            assert_eq!(builder.push(other, 0, |_| 8).is_ok(), at < other_at, "{key:?} {other:?}");
+        }
+    }
+}
+
+#[test]
 fn overlapping_segments_are_refused() {
     let (low, high) = (vec![b"a".to_vec(), b"m".to_vec()], vec![b"m".to_vec(), b"z".to_vec()]);
     let error = List::from_segments(Arc::new(Barrier::new()), vec![segment(&low), segment(&high)])
@@ -126,7 +150,7 @@ fn long_keys_are_refused_and_the_longest_fits() {
 fn the_inline_part_is_zeroed_and_aligned() {
     let list = List::new(Arc::new(Barrier::new()));
     let g = list.barrier().pin();
-    for len in [0, 1, 7, 8, 9, 4096] {
+    for len in (0..=40).chain([4096]) {
         let init = |record: whimbrel_skiplist::Record<'_>| {
             let inline = record.inline();
             assert!(inline.cast::<u64>().is_aligned());
@@ -135,9 +159,9 @@ fn the_inline_part_is_zeroed_and_aligned() {
             assert!(bytes.iter().all(|&byte| byte == 0));
             8
         };
-        let key = vec![b'k'; len % 11 + 1];
+        let key: Vec<u8> = (0..=u8::try_from(len % 50).expect("small")).rev().collect();
         let record = list.find_or_insert(&key, len, init, &g).expect("short").record();
-        assert_eq!(record.inline_len(), len);
+        assert_eq!((record.key(), record.inline_len()), (&key[..], len));
     }
 }
 

@@ -5,6 +5,7 @@
 //! first of a level included, has an anchor in the level above; the one anchor above all is the
 //! segment's root. The finished list puts an empty leftmost block in front of each level.
 
+use super::hint::head;
 use super::list::Shape;
 use super::raw::{BlockRef, Plan};
 use super::record::{OwnedRec, RecRef};
@@ -68,7 +69,27 @@ impl Segment {
         self.last.map(RecRef::key)
     }
 
-    /// Makes a block the new end of a level.
+    /// Hands out all records in the order of their keys.
+    pub fn for_each(&self, mut f: impl FnMut(Record<'_>)) {
+        let mut next = self.runs.first().map(|run| run.first);
+        while let Some(block) = next {
+            records(block).for_each(|record| f(Record(record)));
+            next = block.next().0;
+        }
+    }
+
+    /// Makes a block that begins where the last one of its level ends the new last one.
+    fn link(&mut self, level: usize, block: BlockRef<'static>) {
+        if let Some(run) = self.runs.get_mut(level) {
+            debug_assert!(run.last.high() == Some(block.anchor()), "the ranges have no gap");
+            run.last.prepare_next(block);
+            run.last = block;
+        } else {
+            self.append(level, block);
+        }
+    }
+
+    /// Makes a block the new end of a level, and the low end of its range the end of the one before.
     fn append(&mut self, level: usize, block: BlockRef<'static>) {
         if let Some(run) = self.runs.get_mut(level) {
             // SAFETY: the segment has its blocks alone.
@@ -80,15 +101,16 @@ impl Segment {
         }
     }
 
-    /// Makes a block of records in ascending order, with an anchor of this key.
+    /// Makes a block of records in ascending order, for the range from the key of one anchor to that of
+    /// another, if that is known.
     fn make_block(
         &mut self,
         level: usize,
-        low: RecRef<'static>,
+        (low, high): (RecRef<'static>, Option<RecRef<'static>>),
         filled: &[RecRef<'static>],
     ) -> BlockRef<'static> {
         let (capacity, _) = self.shape.of_level(level);
-        let plan = Plan { anchor: low, high: None, next: None, level, capacity };
+        let plan = Plan { anchor: low, high, next: None, level, capacity };
         let block = BlockRef::new(plan, filled);
         low.prepare_child(block);
         self.bytes += block.bytes();
@@ -107,7 +129,7 @@ impl Segment {
         let roots = std::mem::take(&mut self.roots);
         let anchor = self.make_anchor(roots[0].key());
         let level = self.runs.len();
-        let block = self.make_block(level, anchor, &roots);
+        let block = self.make_block(level, (anchor, None), &roots);
         self.append(level, block);
         self.roots.push(anchor);
     }
@@ -143,7 +165,7 @@ impl Segment {
             for part in 0..parts {
                 let (from, to) = (roots.len() * part / parts, roots.len() * (part + 1) / parts);
                 let anchor = self.make_anchor(roots[from].key());
-                let block = self.make_block(level, anchor, &roots[from..to]);
+                let block = self.make_block(level, (anchor, None), &roots[from..to]);
                 self.append(level, block);
                 anchors.push(anchor);
             }
@@ -153,13 +175,24 @@ impl Segment {
 }
 
 /// Checks that `key` may follow.
+#[inline]
 fn check_order(last: Option<&[u8]>, key: &[u8]) -> Result<(), BulkError> {
     match last {
-        Some(previous) if previous >= key => {
-            Err(BulkError::OutOfOrder { previous: previous.to_vec(), got: key.to_vec() })
-        }
+        Some(previous) if !is_below(previous, key) => Err(out_of_order(previous, key)),
         _ => Ok(()),
     }
+}
+
+/// Whether a key is below another; by their first bytes where these differ.
+#[inline]
+fn is_below(low: &[u8], high: &[u8]) -> bool {
+    let (low_head, high_head) = (head(low, 0), head(high, 0));
+    low_head < high_head || (low_head == high_head && low < high)
+}
+
+#[cold]
+fn out_of_order(previous: &[u8], got: &[u8]) -> BulkError {
+    BulkError::OutOfOrder { previous: previous.to_vec(), got: got.to_vec() }
 }
 
 // SAFETY: a segment owns its records and blocks alone, and they hold nothing but bytes and atomics.
@@ -199,7 +232,26 @@ impl std::fmt::Debug for Segment {
 struct Gather {
     /// Anchor of the block that is being filled.
     anchor: RecRef<'static>,
+    /// At most `fill`: when one more comes, the end of the block's range is known, and it is made.
     records: Vec<RecRef<'static>>,
+    fill: usize,
+}
+
+/// What the allocator takes for a record, asked for again only when the size is another one.
+#[derive(Default)]
+struct Held {
+    size: usize,
+    bytes: usize,
+}
+
+impl Held {
+    #[inline]
+    fn of(&mut self, record: RecRef<'_>) -> usize {
+        if record.size() != self.size {
+            *self = Self { size: record.size(), bytes: record.bytes() };
+        }
+        self.bytes
+    }
 }
 
 /// Builds a segment from strictly ascending entries. One thread a builder, any number of builders.
@@ -219,6 +271,7 @@ pub struct SegmentBuilder {
     /// Its `last` blocks and `gather` are the tower buffer.
     segment: Segment,
     gather: Vec<Gather>,
+    held: Held,
 }
 
 impl SegmentBuilder {
@@ -231,7 +284,7 @@ impl SegmentBuilder {
     /// An empty builder for blocks of other sizes; all segments of a list have the same.
     #[must_use]
     pub fn with_shape(shape: Shape) -> Self {
-        Self { segment: Segment::new(shape), gather: Vec::new() }
+        Self { segment: Segment::new(shape), gather: Vec::new(), held: Held::default() }
     }
 
     /// Adds a record behind all others. `init` as in [`List::find_or_insert`].
@@ -248,6 +301,7 @@ impl SegmentBuilder {
     /// # Panics
     ///
     /// When `inline_len` does not fit in 32 bits.
+    #[inline]
     pub fn push(
         &mut self,
         key: &[u8],
@@ -264,38 +318,43 @@ impl SegmentBuilder {
         // SAFETY: owned by the segment from here on.
         let record = unsafe { RecRef::protect(fresh.into_raw()) };
         self.segment.len += 1;
-        self.segment.bytes += record.bytes();
+        self.segment.bytes += self.held.of(record);
         self.segment.last = Some(record);
         self.add(0, record);
         Ok(())
     }
 
+    #[inline]
     fn add(&mut self, level: usize, record: RecRef<'static>) {
-        let fill = self.segment.shape.of_level(level).1.max(2);
-        if let Some(gather) = self.gather.get_mut(level) {
-            if gather.records.len() < fill {
-                gather.records.push(record);
-                return;
-            }
-            let previous = gather.records[fill - 1].key();
-            let anchor = self.segment.make_anchor(separator(level, previous, record.key()));
-            let full = std::mem::replace(&mut self.gather[level].anchor, anchor);
-            self.close(level, full);
-            self.gather[level].records.push(record);
-        } else {
-            let anchor = self.segment.make_anchor(record.key());
-            self.gather.push(Gather { anchor, records: vec![record] });
+        match self.gather.get_mut(level) {
+            Some(gather) if gather.records.len() < gather.fill => gather.records.push(record),
+            Some(_) => self.close(level, record),
+            None => self.begin(level, record),
         }
     }
 
-    /// Makes a block of what was gathered on a level, and tells the level above.
-    fn close(&mut self, level: usize, anchor: RecRef<'static>) {
-        let mut records = std::mem::take(&mut self.gather[level].records);
-        let block = self.segment.make_block(level, anchor, &records);
-        self.segment.append(level, block);
+    #[cold]
+    fn begin(&mut self, level: usize, record: RecRef<'static>) {
+        let anchor = self.segment.make_anchor(record.key());
+        let fill = self.segment.shape.of_level(level).1.max(2);
+        let mut records = Vec::with_capacity(fill);
+        records.push(record);
+        self.gather.push(Gather { anchor, records, fill });
+    }
+
+    /// Makes a block of what was gathered on a level, which ends where the next record begins, and tells
+    /// the level above.
+    #[cold]
+    fn close(&mut self, level: usize, next: RecRef<'static>) {
+        let Gather { anchor, records, fill } = &mut self.gather[level];
+        let previous = records[*fill - 1].key();
+        let high = self.segment.make_anchor(separator(level, previous, next.key()));
+        let low = std::mem::replace(anchor, high);
+        let block = self.segment.make_block(level, (low, Some(high)), records);
+        self.segment.link(level, block);
         records.clear();
-        self.gather[level].records = records;
-        self.add(level + 1, anchor);
+        records.push(next);
+        self.add(level + 1, low);
     }
 
     /// Number of records so far.
@@ -329,8 +388,8 @@ impl SegmentBuilder {
         while level < self.gather.len() {
             let anchor = self.gather[level].anchor;
             let records = std::mem::take(&mut self.gather[level].records);
-            let block = self.segment.make_block(level, anchor, &records);
-            self.segment.append(level, block);
+            let block = self.segment.make_block(level, (anchor, None), &records);
+            self.segment.link(level, block);
             if level + 1 < self.gather.len() {
                 self.add(level + 1, anchor);
             } else {

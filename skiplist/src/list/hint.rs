@@ -43,20 +43,33 @@ pub(super) fn fingerprint(key: &[u8]) -> u8 {
         // Models compare all keys, so that they touch all canaries.
         return 1;
     }
-    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut hash = (key.len() as u64).wrapping_mul(ODD);
-    let mut chunks = key.chunks_exact(8);
-    for chunk in &mut chunks {
-        let chunk = u64::from_le_bytes(chunk.try_into().expect("chunks have 8 bytes"));
-        hash = (hash ^ chunk).wrapping_mul(ODD);
-        hash ^= hash >> 29;
+    let hash = (key.len() as u64).wrapping_mul(ODD);
+    if let Ok(key) = <&[u8; 16]>::try_from(key) {
+        // Keys of this length are common, and are hashed without a loop.
+        let [first, second] = [0, 8].map(|at| std::array::from_fn(|byte| key[at + byte]));
+        return top_byte(mix(mix(hash, first), second));
     }
-    let rest = chunks.remainder();
+    let (chunks, rest) = key.as_chunks();
+    let mut hash = chunks.iter().fold(hash, |hash, chunk| mix(hash, *chunk));
     if !rest.is_empty() {
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
         hash = (hash ^ u64::from_le_bytes(last)).wrapping_mul(ODD);
     }
+    top_byte(hash)
+}
+
+/// Multiplier of the hash.
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+#[inline]
+fn mix(hash: u64, chunk: [u8; 8]) -> u64 {
+    let hash = (hash ^ u64::from_le_bytes(chunk)).wrapping_mul(ODD);
+    hash ^ (hash >> 29)
+}
+
+#[inline]
+fn top_byte(hash: u64) -> u8 {
     ((hash >> 56) as u8).max(1)
 }
 

@@ -152,9 +152,7 @@ impl<'g> BlockRef<'g> {
         let block = Self { ptr, protected: PhantomData };
         // SAFETY: fresh memory behind the header.
         unsafe { block.prepare_empty() };
-        for (at, record) in records.iter().enumerate() {
-            block.prepare_word(at, *record);
-        }
+        block.prepare_words(records);
         block
     }
 
@@ -237,6 +235,12 @@ impl<'g> BlockRef<'g> {
         }
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.header().next.store(next.map_or(0, BlockRef::to_word), Ordering::Relaxed);
+    }
+
+    /// Sets `next` of a block that no other thread can reach and whose range ends where that one begins.
+    pub(super) fn prepare_next(self, next: BlockRef<'_>) {
+        // ORDERING: Relaxed; whoever publishes the block does it later.
+        self.header().next.store(next.to_word(), Ordering::Relaxed);
     }
 
     /// Whether nothing took the place of the block.

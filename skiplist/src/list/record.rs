@@ -50,12 +50,19 @@ struct Shape {
 }
 
 impl Shape {
+    #[inline]
     const fn inline_offset(self) -> usize {
         (size_of::<RecHeader>() + self.key_len).next_multiple_of(ALIGN)
     }
 
+    #[inline]
+    const fn size(self) -> usize {
+        self.inline_offset() + self.inline_len
+    }
+
+    #[inline]
     fn layout(self) -> Layout {
-        Layout::from_size_align(self.inline_offset() + self.inline_len, ALIGN)
+        Layout::from_size_align(self.size(), ALIGN)
             .expect("a key and a 32-bit inline part fit in the address space")
     }
 }
@@ -110,6 +117,7 @@ impl<'g> RecRef<'g> {
         super::scan::prefetch(address, if address % 64 > 16 { 128 } else { 64 });
     }
 
+    #[inline]
     fn shape(self) -> Shape {
         let header = self.header();
         Shape { key_len: usize::from(header.key_len), inline_len: header.inline_len as usize }
@@ -138,6 +146,12 @@ impl<'g> RecRef<'g> {
 
     pub(super) fn cell(self) -> &'g AtomicU64 {
         &self.header().cell
+    }
+
+    /// Bytes that were asked for.
+    #[inline]
+    pub(super) fn size(self) -> usize {
+        self.shape().size()
     }
 
     /// Bytes that the allocation takes.
@@ -325,6 +339,7 @@ impl OwnedRec {
     /// # Panics
     ///
     /// When `inline_len` does not fit in 32 bits.
+    #[inline]
     pub(super) fn new(key: &[u8], inline_len: usize, head: bool) -> Self {
         let key_len = u16::try_from(key.len()).expect("callers check the length of keys");
         let inline_bytes = u32::try_from(inline_len).expect("an inline part is below 4 GiB");
@@ -348,26 +363,29 @@ impl OwnedRec {
         // SAFETY: the key lies behind the header, inside of the allocation.
         let to = unsafe { ptr.add(size_of::<RecHeader>()) };
         // SAFETY: `key` cannot overlap fresh memory.
-        unsafe { to.copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
+        unsafe { memory::copy(key, to) };
         // SAFETY: inside of the allocation, one past its end when the inline part is empty.
         let inline = unsafe { ptr.add(shape.inline_offset()) };
         // SAFETY: the inline part is `inline_len` bytes long.
-        unsafe { inline.write_bytes(0, inline_len) };
+        unsafe { memory::zero(inline, inline_len) };
         Self(ptr.cast())
     }
 
+    #[inline]
     pub(super) fn record(&self) -> RecRef<'_> {
         // SAFETY: complete, and owned by `self`.
         unsafe { RecRef::protect(self.0) }
     }
 
     /// Sets the cell of a record that is not shared.
+    #[inline]
     pub(super) fn set_cell(&mut self, value: u64) {
         // ORDERING: Relaxed; the claim of a word publishes the record.
         self.record().cell().store(value, Ordering::Relaxed);
     }
 
     /// Gives up ownership.
+    #[inline]
     pub(super) fn into_raw(self) -> NonNull<RecHeader> {
         std::mem::ManuallyDrop::new(self).0
     }

@@ -176,6 +176,26 @@ impl<'g> BlockRef<'g> {
         }
     }
 
+    /// Writes the words of a block that is being made: these records, ascending.
+    pub(super) fn prepare_words(self, records: &[RecRef<'_>]) {
+        if self.level() > 0 {
+            records.iter().enumerate().for_each(|(at, record)| self.prepare_word(at, *record));
+            return;
+        }
+        let (words, shared) = (self.words(), self.shared());
+        for (at, record) in records.iter().enumerate() {
+            let word = Entry::word_of(*record, order_hint(record.key(), shared));
+            // ORDERING: Relaxed; whoever publishes the block does it later.
+            words.slot(at).store(word, Ordering::Relaxed);
+        }
+        for (line, group) in self.fingerprints().iter().zip(records.chunks(LANES)) {
+            let print = |record: &RecRef<'_>| u64::from(fingerprint(record.key()));
+            let lanes = group.iter().rev().fold(0, |lanes, record| lanes << 8 | print(record));
+            // ORDERING: Relaxed; as above.
+            line.store(lanes, Ordering::Relaxed);
+        }
+    }
+
     /// Adds a record behind all others of a block that no other thread can reach.
     pub(super) fn prepare_word(self, at: usize, record: RecRef<'_>) {
         self.prepare_hint(at, record);
