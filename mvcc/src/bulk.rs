@@ -4,7 +4,8 @@ use whimbrel_skiplist::{List, Record, Segment, SegmentBuilder};
 
 use crate::stamp::StampWord;
 use crate::store::{Store, StoreOptions};
-use crate::version::{Fresh, INLINE_MAX, check_value, inline_len, write_inline};
+use crate::sync::atomic::Ordering;
+use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
 use crate::{Clock, Digest, Error};
 
 /// The number of what was loaded in bulk: every snapshot sees it.
@@ -35,7 +36,8 @@ pub struct StoreSegmentBuilder {
 /// What a segment has besides its records.
 #[derive(Default)]
 struct Rest {
-    digest: Digest,
+    /// Where it is computed as the entries come.
+    digest: Option<Digest>,
     version_bytes: u64,
     /// Versions too long to lie inline. They belong to the records once there is a store.
     outside: Vec<Fresh>,
@@ -52,6 +54,19 @@ impl StoreSegmentBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Computes [`StoreSegment::digest`] as the entries come. Default: off. Price: a hash of every entry,
+    /// which is less than reading them again for it.
+    ///
+    /// # Panics
+    ///
+    /// When there are entries already.
+    #[must_use]
+    pub fn with_digest(mut self) -> Self {
+        assert!(self.is_empty(), "a digest covers all entries");
+        self.rest.digest = Some(Digest::default());
+        self
     }
 
     /// Adds an entry behind all others.
@@ -80,7 +95,9 @@ impl StoreSegmentBuilder {
             self.builder.push(key, inline_len(value.len()), init)?;
             self.rest.version_bytes += inline_len(value.len()) as u64;
         }
-        self.rest.digest.add(key, value);
+        if let Some(digest) = &mut self.rest.digest {
+            digest.add(key, value);
+        }
         Ok(())
     }
 
@@ -117,9 +134,17 @@ impl StoreSegment {
     }
 
     /// Digest of the entries.
+    ///
+    /// # Complexity
+    ///
+    /// O(1) after [`StoreSegmentBuilder::with_digest`]; otherwise all entries are read.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.rest.digest
+        self.rest.digest.unwrap_or_else(|| {
+            let mut digest = Digest::default();
+            self.segment.for_each(|record| digest.add(record.key(), loaded_value(record)));
+            digest
+        })
     }
 
     /// The smallest key.
@@ -141,7 +166,7 @@ impl Store {
     ///
     /// # Complexity
     ///
-    /// O(levels) a segment.
+    /// O(levels) a segment, and with a running digest that of [`StoreSegment::digest`].
     ///
     /// # Errors
     ///
@@ -152,19 +177,32 @@ impl Store {
         segments: Vec<StoreSegment>,
     ) -> Result<Self, Error> {
         let mut whole = Rest::default();
+        let mut digest = Digest::default();
         let mut lists = Vec::with_capacity(segments.len());
-        for StoreSegment { segment, rest } in segments {
-            whole.digest.merge(&rest.digest);
-            whole.version_bytes += rest.version_bytes;
-            whole.outside.extend(rest.outside);
-            lists.push(segment);
+        for part in segments {
+            let count = part.len() as u64;
+            let known = options.digest.then(|| part.digest());
+            digest.merge(&known.unwrap_or(Digest { count, sum: 0 }));
+            whole.version_bytes += part.rest.version_bytes;
+            whole.outside.extend(part.rest.outside);
+            lists.push(part.segment);
         }
         let list = List::from_segments(clock.barrier().clone(), lists)?;
         whole.outside.into_iter().for_each(Fresh::published);
         let store = Self::from_list(clock, list, options);
-        store.count_loaded(&whole.digest, whole.version_bytes);
+        store.count_loaded(&digest, whole.version_bytes);
         Ok(store)
     }
+}
+
+/// The value of a record of a segment.
+fn loaded_value(record: Record<'_>) -> &[u8] {
+    // ORDERING: Relaxed; whoever has the segment has what its builder wrote.
+    let word = record.cell().load(Ordering::Relaxed);
+    // SAFETY: the builder wrote the word and the version; the segment owns both, and neither changes
+    // nor is freed while it is borrowed.
+    let version = unsafe { VersionRef::from_word(word) };
+    version.and_then(VersionRef::value).unwrap_or_default()
 }
 
 impl std::fmt::Debug for StoreSegmentBuilder {
@@ -175,6 +213,6 @@ impl std::fmt::Debug for StoreSegmentBuilder {
 
 impl std::fmt::Debug for StoreSegment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreSegment").field("digest", &self.digest()).finish_non_exhaustive()
+        f.debug_struct("StoreSegment").field("len", &self.len()).finish_non_exhaustive()
     }
 }

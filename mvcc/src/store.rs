@@ -16,7 +16,7 @@ use crate::{Clock, Digest, Error, Hold, Snapshot};
 /// What a store keeps besides its entries. Builder.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
-    digest: bool,
+    pub(crate) digest: bool,
     manual_collection: bool,
 }
 
@@ -309,7 +309,7 @@ impl Store {
         Self(Arc::new(Handle { clock: clock.clone(), inner }))
     }
 
-    /// Counts what a bulk load brought.
+    /// Counts what a bulk load brought; the sum of the digest matters where it is kept running.
     pub(crate) fn count_loaded(&self, digest: &Digest, version_bytes: u64) {
         let tally = self.inner().tally();
         tally.entries.add(digest.count);

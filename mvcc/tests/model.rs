@@ -233,7 +233,9 @@ proptest! {
         cut in 0_usize..60,
         ops in proptest::collection::vec(op(), 0..60),
     ) {
-        let (mut left, mut right) = (StoreSegmentBuilder::new(), StoreSegmentBuilder::new());
+        // One digest is computed as the entries come, the other from the entries.
+        let mut left = StoreSegmentBuilder::new().with_digest();
+        let mut right = StoreSegmentBuilder::new();
         let mut digest = Digest::default();
         for (at, (key, value)) in entries.iter().enumerate() {
             let builder = if at < cut { &mut left } else { &mut right };
@@ -241,6 +243,9 @@ proptest! {
             digest.add(key, value);
         }
         let segments = vec![left.finish(), right.finish()];
+        let mut parts = Digest::default();
+        segments.iter().for_each(|segment| parts.merge(&segment.digest()));
+        prop_assert_eq!(parts, digest);
         let options = StoreOptions::new().with_running_digest();
         let store = Store::from_segments(&Clock::new(), options, segments).unwrap();
         prop_assert_eq!(store.digest(), Some(digest));

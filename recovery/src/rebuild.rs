@@ -81,7 +81,7 @@ impl Rebuild {
             if prefix.is_empty() { Sequence::without_digest() } else { Sequence::default() };
         Self {
             range,
-            segment: StoreSegmentBuilder::new(),
+            segment: StoreSegmentBuilder::new().with_digest(),
             sequence,
             decoder: BlockDecoder::new(),
             key: prefix.to_vec(),
