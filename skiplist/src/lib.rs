@@ -36,6 +36,11 @@
 mod bag;
 mod barrier;
 mod error;
+#[cfg(all(
+    target_os = "linux",
+    not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_tsan, whimbrel_system_memory))
+))]
+mod huge;
 mod list;
 pub mod memory;
 #[cfg(any(whimbrel_loom, whimbrel_shuttle))]

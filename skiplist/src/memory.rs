@@ -3,8 +3,10 @@
 //! They come from mimalloc rather than from the program's allocator, whatever that is: its size classes
 //! of 8 bytes take a record of 48 bytes as 48, where common allocators add a header and round up to 64;
 //! freed memory is reused from lists local to a page, and pages that become empty go back to the system.
-//! Long keys and values get allocations of their own. Models and sanitizers (`--cfg
-//! whimbrel_system_memory`) use the program's allocator, which they watch.
+//! Long keys and values get allocations of their own. mimalloc asks for huge pages by itself (its option
+//! `allow_thp`; `allow_large_os_pages` would only add pages that the administrator reserved, which cannot
+//! be given back); what becomes of those that are given back in part is in `huge.rs`. Models and
+//! sanitizers (`--cfg whimbrel_system_memory`) use the program's allocator, which they watch.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ptr::NonNull;
@@ -62,7 +64,7 @@ pub fn held(layout: Layout) -> usize {
 ///
 /// There is room for them, and nobody else uses it.
 #[inline]
-pub(crate) unsafe fn copy(from: &[u8], to: NonNull<u8>) {
+pub unsafe fn copy(from: &[u8], to: NonNull<u8>) {
     match from.len() {
         // SAFETY: the caller's promise.
         8..=16 => unsafe { write_ends::<8>(to, from.len(), from.first_chunk(), from.last_chunk()) },
@@ -122,7 +124,8 @@ pub(crate) fn prepare() {
     imp::prepare();
 }
 
-/// Gives free memory of this thread's back to the system now, instead of a little later.
+/// Gives free memory of this thread's back to the system now, instead of a little later, and has the
+/// kernel keep the pages small where much was given back: it would fill them up to huge ones again.
 pub fn give_back() {
     imp::give_back();
 }
@@ -220,5 +223,7 @@ mod imp {
     pub(super) fn give_back() {
         // SAFETY: may be called at any time.
         unsafe { mi_collect(true) };
+        #[cfg(target_os = "linux")]
+        crate::huge::keep_holes();
     }
 }

@@ -284,6 +284,7 @@ impl SegmentBuilder {
     /// An empty builder for blocks of other sizes; all segments of a list have the same.
     #[must_use]
     pub fn with_shape(shape: Shape) -> Self {
+        crate::memory::prepare();
         Self { segment: Segment::new(shape), gather: Vec::new(), held: Held::default() }
     }
 
