@@ -106,7 +106,7 @@ pub(crate) unsafe fn write_inline(record: Record<'_>, stamp: StampWord, value: &
     // SAFETY: inside of the room that the caller gives.
     let body = unsafe { at.add(1) };
     // SAFETY: room for the value; a fresh record cannot overlap the caller's slice.
-    unsafe { body.cast().copy_from_nonoverlapping(NonNull::from(value).cast::<u8>(), value.len()) };
+    unsafe { memory::copy(value, body.cast()) };
     inline_word(record)
 }
 
