@@ -55,12 +55,21 @@ fn content(list: &List) -> Vec<(Vec<u8>, u64, usize)> {
     forwards
 }
 
+/// Short keys of any bytes, and longer ones that have much in common.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..6),
+        prop::collection::vec(0_u8..3, 15..18),
+        prop::collection::vec(prop_oneof![Just(7_u8), any::<u8>()], 24..34),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn equals_a_list_built_by_inserting(
-        keys in prop::collection::btree_set(prop::collection::vec(any::<u8>(), 0..6), 0..300),
+        keys in prop::collection::btree_set(key(), 0..300),
         cuts in prop::collection::vec(0_usize..300, 0..5),
     ) {
         let keys: Vec<_> = keys.into_iter().collect();
