@@ -45,13 +45,12 @@ pub(super) fn fingerprint(key: &[u8]) -> u8 {
     }
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut hash = (key.len() as u64).wrapping_mul(ODD);
-    let mut chunks = key.chunks_exact(8);
-    for chunk in &mut chunks {
-        let chunk = u64::from_le_bytes(chunk.try_into().expect("chunks have 8 bytes"));
-        hash = (hash ^ chunk).wrapping_mul(ODD);
+    let mut rest = key;
+    while let Some((chunk, behind)) = rest.split_first_chunk() {
+        hash = (hash ^ u64::from_le_bytes(*chunk)).wrapping_mul(ODD);
         hash ^= hash >> 29;
+        rest = behind;
     }
-    let rest = chunks.remainder();
     if !rest.is_empty() {
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
@@ -84,6 +83,30 @@ pub(super) fn shared_bytes(low: &[u8], high: &[u8]) -> usize {
         at += 8;
     }
     at + low[at..most].iter().zip(&high[at..most]).take_while(|(low, high)| low == high).count()
+}
+
+/// Whether two keys are equal, without a call: most are short.
+#[inline]
+pub(super) fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    let len = one.len();
+    if len < 8 || other.len() != len {
+        return one == other;
+    }
+    let mut at = 0;
+    while at + 8 < len {
+        if word(one, at) != word(other, at) {
+            return false;
+        }
+        at += 8;
+    }
+    // The last eight bytes, some of them once more.
+    word(one, len - 8) == word(other, len - 8)
+}
+
+/// Eight bytes of a key from byte `at` on, in the machine's order.
+#[inline]
+fn word(key: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(key[at..at + 8].try_into().expect("8 bytes"))
 }
 
 /// Byte from which on the heads of keys are compared in a block whose keys share so many bits.
