@@ -4,7 +4,7 @@
 //! a fingerprint tells keys apart however much they have in common; those of a block lie side by side.
 //! An *order hint* is the 16 bits of a key that follow what all keys of the block's range share; it
 //! stands in the word, beside the address of the record. Walks order by it, and searches on the levels
-//! above go by it. Hints never decide alone: equal ones are followed by a comparison of keys, and a
+//! above go by it; there some blocks pass over more bits (`window.rs`). Hints never decide alone: equal ones are followed by a comparison of keys, and a
 //! fingerprint that is not there yet says nothing.
 
 /// A key that is looked for, with its first eight bytes as a number.

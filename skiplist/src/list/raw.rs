@@ -9,6 +9,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::entry::Entry;
 use super::hint::{Needle, head, head_offset, same_bytes, shared_bits};
 use super::record::{RecHeader, RecRef};
 use super::scan::prefetch;
@@ -156,6 +157,9 @@ impl<'g> BlockRef<'g> {
         let block = Self { ptr, protected: PhantomData };
         // SAFETY: fresh memory behind the header.
         unsafe { block.prepare_empty() };
+        if plan.level > 0 {
+            block.choose_window(records.iter().copied());
+        }
         for (at, record) in records.iter().enumerate() {
             block.prepare_word(at, *record);
         }
@@ -234,10 +238,12 @@ impl<'g> BlockRef<'g> {
         // SAFETY: the caller has exclusive access.
         unsafe { field.write(high_head) };
         // Order hints begin behind what the ends share.
-        for at in 0..self.sorted() {
-            if let Word::Record(entry) = self.word(at) {
-                self.prepare_hint(at, entry.record());
-            }
+        let sorted = || (0..self.sorted()).filter_map(|at| self.entry(at));
+        if self.level() > 0 {
+            self.choose_window(sorted().map(Entry::record));
+        }
+        for (at, entry) in sorted().enumerate() {
+            self.prepare_hint(at, entry.record());
         }
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.header().next.store(next.map_or(0, BlockRef::to_word), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Searching the hints of a block, with vector instructions where the machine has them.
+//! Searching the hints of a block: with SSE2, which every x86-64 machine has, or in plain code.
 
 use super::raw::MOST_SORTED;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -57,17 +57,12 @@ fn zero_bytes(word: u64) -> u64 {
     (top >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// Number of hints below one, in ascending hints.
-#[inline]
-pub(super) fn count_below(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
-    #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
-    // SAFETY: every x86-64 machine has SSE2.
-    return unsafe { vector::count_below(hints, hint) };
-    #[cfg(not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan))))]
-    count_below_portable(hints, hint)
-}
+#[cfg(not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan))))]
+pub(super) use count_below_portable as count_below;
+#[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
+pub(super) use vector::count_below;
 
-/// As [`count_below`], on every machine.
+/// Number of hints below one, in ascending hints.
 #[cfg(any(test, not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))))]
 pub(super) fn count_below_portable(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
     hints.partition_point(|other| *other < hint)
@@ -87,12 +82,19 @@ mod vector {
     /// Order hints that a vector compares at once.
     const HINT_LANES: usize = 8;
 
+    /// Number of hints below one, in ascending hints.
+    #[inline]
+    pub(in crate::list) fn count_below(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
+        // SAFETY: every x86-64 machine has SSE2.
+        unsafe { count_below_sse2(hints, hint) }
+    }
+
     /// # Safety
     ///
     /// The machine has SSE2.
     #[inline]
     #[target_feature(enable = "sse2")]
-    pub(super) unsafe fn count_below(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
+    unsafe fn count_below_sse2(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
         const { assert!(MOST_SORTED == 6 * HINT_LANES) };
         let wanted = _mm_set1_epi16(hint);
         let is_below = |lanes: usize| {

@@ -250,7 +250,7 @@ fn candidate_below<'g>(
     bound: Needle<'_>,
     ahead: impl Fn(&Pair),
 ) -> Option<RecRef<'g>> {
-    let hint = bound.order_hint(block.shared());
+    let hint = block.order_hint(bound);
     if let Some(best) = by_hints(block, hint, &ahead) {
         return best.map(Entry::record);
     }
@@ -424,7 +424,7 @@ fn find_anchor<'g>(
     needle: Needle<'_>,
     skip_sealed: bool,
 ) -> Result<RecRef<'g>, usize> {
-    let hint = needle.order_hint(block.shared());
+    let hint = block.order_hint(needle);
     let is_it = |entry: Entry<'g>| {
         entry.compare(needle.key, hint).is_eq() && !(skip_sealed && entry.record().is_sealed())
     };

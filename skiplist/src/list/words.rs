@@ -1,8 +1,8 @@
 //! The words of a block and the hints beside them: claims, and where a key may be.
 //!
 //! ```text
-//! level 0   header | fingerprints, a byte each       | words
-//! above     header | order hints of the sorted words | (word, child) pairs
+//! level 0   header | fingerprints, a byte each                 | words
+//! above     header | order hints of the sorted words | window  | (word, child) pairs
 //! ```
 //!
 //! A word is claimed first and its fingerprint noted afterwards, so a fingerprint that is zero says
@@ -13,10 +13,11 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::entry::{ADDRESS, Entry};
-use super::hint::{fingerprint, order_hint};
+use super::hint::{Needle, fingerprint, order_hint};
 use super::raw::{BlockRef, Header, MOST_SORTED, MOST_WORDS};
 use super::record::RecRef;
 use super::scan::{LANES, Matches, count_below, matches, prefetch};
+use super::window::Window;
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,7 +90,7 @@ const fn hints_bytes(level: usize) -> usize {
     if level == 0 {
         MOST_WORDS / LANES * size_of::<AtomicU64>()
     } else {
-        MOST_SORTED * size_of::<i16>()
+        MOST_SORTED * size_of::<i16>() + size_of::<Window>()
     }
 }
 
@@ -151,6 +152,7 @@ impl<'g> BlockRef<'g> {
             let hints = self.hints_start().cast::<[i16; MOST_SORTED]>();
             // SAFETY: the hints lie behind the header.
             unsafe { hints.write([i16::MAX; MOST_SORTED]) };
+            self.prepare_window(Window::PLAIN);
         }
     }
 
@@ -168,6 +170,62 @@ impl<'g> BlockRef<'g> {
         debug_assert!(self.level() == 0);
         // SAFETY: `prepare_empty` wrote them, and they are only shared.
         unsafe { std::slice::from_raw_parts(self.hints_start().cast().as_ptr(), self.lines()) }
+    }
+
+    /// Address of the window. Above level 0.
+    #[inline]
+    fn window_start(self) -> NonNull<Window> {
+        debug_assert!(self.level() > 0);
+        // SAFETY: it follows the hints, inside of the allocation.
+        unsafe { self.hints_start().add(MOST_SORTED * size_of::<i16>()).cast() }
+    }
+
+    /// Sets where the order hints of a block are taken from that no other thread can reach. Above level 0.
+    fn prepare_window(self, window: Window) {
+        // SAFETY: as the header it is aligned, and nobody else has the block.
+        unsafe { self.window_start().write(window) };
+    }
+
+    /// As [`BlockRef::prepare_window`], by the records that will be the words in order.
+    pub(super) fn choose_window(self, records: impl Iterator<Item = RecRef<'g>>) {
+        let (mut keys, mut len) = ([&[][..]; MOST_SORTED], 0);
+        for (key, record) in keys.iter_mut().zip(records) {
+            *key = record.key();
+            len += 1;
+        }
+        self.prepare_window(Window::choose(&keys[..len], self.shared()));
+    }
+
+    /// Where the order hints are taken from. Above level 0.
+    #[inline]
+    fn window(self) -> &'g Window {
+        // SAFETY: `prepare_window` wrote it before the block was published, and it never changes.
+        unsafe { self.window_start().as_ref() }
+    }
+
+    /// The order hint of a key of the range.
+    fn hint_of(self, key: &[u8]) -> u16 {
+        if self.level() == 0 || self.window().is_plain() {
+            return order_hint(key, self.shared());
+        }
+        self.hint_by_window(key)
+    }
+
+    #[inline(never)]
+    fn hint_by_window(self, key: &[u8]) -> u16 {
+        // The first word is written first of all.
+        let model = self.entry(0).map_or(key, |entry| entry.record().key());
+        self.window().hint(key, self.shared(), model)
+    }
+
+    /// The order hint of a key that is looked for. Above level 0.
+    #[inline]
+    pub(super) fn order_hint(self, needle: Needle<'_>) -> u16 {
+        if self.window().is_plain() {
+            needle.order_hint(self.shared())
+        } else {
+            self.hint_by_window(needle.key)
+        }
     }
 
     /// The order hints of the words in order, and the greatest hint in all other places. Above level 0.
@@ -207,7 +265,7 @@ impl<'g> BlockRef<'g> {
     ///
     /// What the word held, when it was not empty.
     pub(super) fn claim(self, at: usize, record: RecRef<'_>) -> Result<(), Word<'g>> {
-        let word = Entry::word_of(record, order_hint(record.key(), self.shared()));
+        let word = Entry::word_of(record, self.hint_of(record.key()));
         // ORDERING: Release; pairs with the Acquire in `word`: publishes the record. Acquire on
         // failure: the winner's record is looked at next.
         let release = order(Mutant::RelaxedWordClaim, Ordering::Release);
@@ -253,7 +311,7 @@ impl<'g> BlockRef<'g> {
     /// Writes a word of a block that no other thread can reach, with its order hint. Above level 0 the
     /// hints of the words in order stand apart as well.
     pub(super) fn prepare_hint(self, at: usize, record: RecRef<'_>) {
-        let hint = order_hint(record.key(), self.shared());
+        let hint = self.hint_of(record.key());
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
         if self.level() > 0 && at < self.sorted() {
