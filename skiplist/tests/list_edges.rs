@@ -133,6 +133,45 @@ fn many_lookups_at_once_answer_as_single_ones() {
     }
 }
 
+/// (tenant, user, number) as the number-th of them: most of it the same in neighbouring keys.
+fn of_tenant(number: u32) -> Vec<u8> {
+    let [high, low, user, last] = mixed(number);
+    let mut key = b"tenant".to_vec();
+    key.extend_from_slice(&(u64::from(high) % 23).to_be_bytes());
+    // Some tenants have a field more.
+    if high % 5 == 0 {
+        key.push(low);
+    }
+    key.push(b'u');
+    key.extend_from_slice(&(u64::from(low) * 256 + u64::from(user)).to_be_bytes());
+    key.push(last);
+    key
+}
+
+#[test]
+fn keys_with_long_common_prefixes_are_found() {
+    let list = new_list();
+    let mut right = std::collections::BTreeSet::new();
+    for number in (0..60_000).filter(|number| number % 3 > 0) {
+        insert(&list, &of_tenant(number));
+        right.insert(of_tenant(number));
+    }
+    assert!(keys_of(&list).iter().eq(&right));
+    let g = list.barrier().pin();
+    for number in 0..60_000 {
+        let mut key = of_tenant(number);
+        assert_eq!(list.find(&key, &g).is_some(), right.contains(&key), "{key:?}");
+        key.truncate(number as usize % 16);
+        assert_eq!(list.find(&key, &g).is_some(), right.contains(&key), "{key:?}");
+        let mut next = None;
+        list.walk(Bound::Included(&key), &g, |record| {
+            next = Some(record.key());
+            ControlFlow::Break(())
+        });
+        assert_eq!(next, right.range(key..).next().map(Vec::as_slice));
+    }
+}
+
 #[test]
 fn segments_out_of_order_are_refused() {
     let segment = |keys: &[&str]| {

@@ -76,7 +76,7 @@ impl<'g> Work<'g> {
         let mut at = if planted(Mutant::PredecessorNotStrict) {
             self.list.seek(level, Place::at(low))
         } else {
-            self.list.start(level, Some(Needle::new(low)))
+            self.list.start(level, Needle::new(low))
         };
         let pred = loop {
             match at.repl() {

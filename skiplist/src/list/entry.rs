@@ -44,7 +44,19 @@ impl<'g> Entry<'g> {
 
     #[inline]
     pub(super) fn hint(self) -> u16 {
-        (self.word >> ADDRESS_BITS) as u16
+        Self::hint_of(self.word)
+    }
+
+    /// The hint in a word.
+    #[inline]
+    pub(super) fn hint_of(word: u64) -> u16 {
+        (word >> ADDRESS_BITS) as u16
+    }
+
+    /// The greatest word with a hint.
+    #[inline]
+    pub(super) fn last_word(hint: u16) -> u64 {
+        (u64::from(hint) << ADDRESS_BITS) | ADDRESS
     }
 
     #[inline]

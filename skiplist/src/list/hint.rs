@@ -4,7 +4,7 @@
 //! a fingerprint tells keys apart however much they have in common; those of a block lie side by side.
 //! An *order hint* is the 16 bits of a key that follow what all keys of the block's range share; it
 //! stands in the word, beside the address of the record. Walks order by it, and searches on the levels
-//! above go by it. Hints never decide alone: equal ones are followed by a comparison of keys, and a
+//! above go by it; there some blocks pass over more bits (`window.rs`). Hints never decide alone: equal ones are followed by a comparison of keys, and a
 //! fingerprint that is not there yet says nothing.
 
 /// A key that is looked for, with its first eight bytes as a number.
@@ -97,6 +97,30 @@ pub(super) fn shared_bytes(low: &[u8], high: &[u8]) -> usize {
         at += 8;
     }
     at + low[at..most].iter().zip(&high[at..most]).take_while(|(low, high)| low == high).count()
+}
+
+/// Whether two keys are equal, without a call: most are short.
+#[inline]
+pub(super) fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    let len = one.len();
+    if len < 8 || other.len() != len {
+        return one == other;
+    }
+    let mut at = 0;
+    while at + 8 < len {
+        if word(one, at) != word(other, at) {
+            return false;
+        }
+        at += 8;
+    }
+    // The last eight bytes, some of them once more.
+    word(one, len - 8) == word(other, len - 8)
+}
+
+/// Eight bytes of a key from byte `at` on, in the machine's order.
+#[inline]
+fn word(key: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(key[at..at + 8].try_into().expect("8 bytes"))
 }
 
 /// Byte from which on the heads of keys are compared in a block whose keys share so many bits.

@@ -7,7 +7,7 @@ use super::hint::{Needle, fingerprint};
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecHeader, RecRef};
 use super::scan::Matches;
-use super::search::{Place, find_among, find_in, records};
+use super::search::{find_among, find_in, records};
 use super::tally::Tally;
 use super::work::{Claim, Work};
 use super::{FindOrInsert, Record};
@@ -74,12 +74,14 @@ impl List {
     ///
     /// # Panics
     ///
-    /// When a shape has blocks that a rebuild may leave full, more than 64 words, or no level.
+    /// When a shape has blocks that a rebuild may leave full, more than 64 words, more than 48 that a
+    /// rebuild may leave in order above level 0, or no level.
     #[must_use]
     pub fn with_shape(barrier: Arc<Barrier>, shape: Shape) -> Self {
         for (words, fill) in shape.words.into_iter().zip(shape.fill) {
             assert!(0 < fill && fill < words && words <= super::raw::MOST_WORDS);
         }
+        assert!(shape.fill[1] <= super::raw::MOST_SORTED);
         assert!(0 < shape.levels && shape.levels <= MOST_LEVELS);
         let list = Self {
             barrier,
@@ -111,7 +113,7 @@ impl List {
     pub fn find<'g>(&'g self, key: &[u8], g: &'g Guard<'_>) -> Option<Record<'g>> {
         self.check(g);
         let needle = Needle::new(key);
-        let block = self.seek(0, Place::At(needle));
+        let block = self.seek_leaf(needle);
         find_in(block, needle, !planted(Mutant::SealedFound)).ok().map(Record)
     }
 
@@ -189,7 +191,7 @@ impl List {
             return Err(KeyTooLong { len: key.len() });
         }
         let needle = Needle::new(key);
-        let mut block = self.seek(0, Place::At(needle));
+        let mut block = self.seek_leaf(needle);
         let end = match find_in(block, needle, !planted(Mutant::SealIgnored)) {
             Ok(found) => return Ok(FindOrInsert::Found(Record(found))),
             Err(end) => end,
@@ -212,7 +214,7 @@ impl List {
                 Claim::Found(found) => break FindOrInsert::Found(Record(found)),
                 Claim::Full => {
                     work.make_room(block);
-                    block = self.seek(0, Place::At(needle));
+                    block = self.seek_leaf(needle);
                     claim = Work::claim(block, key, || record);
                 }
             }

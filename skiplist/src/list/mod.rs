@@ -15,8 +15,8 @@
 //! # What a search reads
 //!
 //! A lookup goes down by *order hints* (the 16 bits of a key that follow what all keys of the block share):
-//! the hints of an inner block's sorted words lie together and are counted in four vectors. At level 0
-//! it compares *fingerprints*, a byte of a hash for each word, in two. So a level costs about three
+//! the hints of an inner block's sorted words lie together and are counted in six vectors. At level 0
+//! it compares *fingerprints*, a byte of a hash for each word, in four. So a level costs about three
 //! cache lines of its block and one of the anchor, whatever the number of words, and keys are read
 //! where hints are equal. A walk orders a block's entries by their order hints, and loads records a few
 //! ahead of the one that it hands out.
@@ -99,6 +99,7 @@ mod split;
 mod tally;
 mod tend;
 mod walk;
+mod window;
 mod words;
 mod work;
 

@@ -9,7 +9,8 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::hint::{Needle, head, head_offset, shared_bits};
+use super::entry::Entry;
+use super::hint::{Needle, head, head_offset, same_bytes, shared_bits};
 use super::record::{RecHeader, RecRef};
 use super::scan::prefetch;
 use super::search::Place;
@@ -29,6 +30,9 @@ const ALIGN: usize = 64;
 
 /// The most words that a block may have.
 pub(super) const MOST_WORDS: usize = 64;
+
+/// The most words in order that a block above level 0 may have.
+pub(super) const MOST_SORTED: usize = 48;
 
 /// The fixed part of a block.
 #[repr(C)]
@@ -125,6 +129,7 @@ impl<'g> BlockRef<'g> {
     /// The block belongs to nobody yet: it is published, or given back by [`BlockRef::free`].
     pub(super) fn new(plan: Plan<'g>, records: &[RecRef<'g>]) -> Self {
         assert!(records.len() <= plan.capacity && plan.capacity <= MOST_WORDS);
+        assert!(plan.level == 0 || records.len() <= MOST_SORTED);
         let layout = layout(plan.capacity, plan.level);
         // SAFETY: the header makes the size greater than zero.
         let raw = unsafe { memory::allocate(layout) };
@@ -153,6 +158,12 @@ impl<'g> BlockRef<'g> {
         // SAFETY: fresh memory behind the header.
         unsafe { block.prepare_empty() };
         block.prepare_words(records);
+        if plan.level > 0 {
+            block.choose_window(records.iter().copied());
+        }
+        for (at, record) in records.iter().enumerate() {
+            block.prepare_word(at, *record);
+        }
         block
     }
 
@@ -228,10 +239,12 @@ impl<'g> BlockRef<'g> {
         // SAFETY: the caller has exclusive access.
         unsafe { field.write(high_head) };
         // Order hints begin behind what the ends share.
-        for at in 0..self.sorted() {
-            if let Word::Record(entry) = self.word(at) {
-                self.prepare_hint(at, entry.record());
-            }
+        let sorted = || (0..self.sorted()).filter_map(|at| self.entry(at));
+        if self.level() > 0 {
+            self.choose_window(sorted().map(Entry::record));
+        }
+        for (at, entry) in sorted().enumerate() {
+            self.prepare_hint(at, entry.record());
         }
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.header().next.store(next.map_or(0, BlockRef::to_word), Ordering::Relaxed);
@@ -249,13 +262,22 @@ impl<'g> BlockRef<'g> {
         matches!(self.repl(), Repl::Undecided)
     }
 
-    /// Whether the search for `place` ends here, as far as the heads of keys tell: a quick look.
+    /// Whether a key is in the range, as far as its head tells: a quick look. The block was undecided
+    /// in this session, and the key is not to the left of it.
     #[inline]
-    pub(super) fn clearly_reaches(self, place: Place<'_>) -> bool {
+    pub(super) fn clearly_reaches(self, needle: Needle<'_>) -> bool {
         let header = self.header();
-        !cfg!(whimbrel_loom)
-            && head_offset(header.shared) == 0
-            && place.bound().is_some_and(|needle| needle.head(0) < header.high_head)
+        match head_offset(header.shared) {
+            _ if cfg!(whimbrel_loom) => false,
+            0 => needle.head(0) < header.high_head,
+            offset => self.reaches_from(&needle, offset),
+        }
+    }
+
+    /// As [`BlockRef::clearly_reaches`], where the heads of keys begin at a later byte.
+    #[inline(never)]
+    fn reaches_from(self, needle: &Needle<'_>, offset: usize) -> bool {
+        needle.head(offset) < self.header().high_head && self.begins_as_all(*needle, offset)
     }
 
     /// Whether a search for `place` goes on to the right of this block. The place is not to the left
@@ -282,9 +304,10 @@ impl<'g> BlockRef<'g> {
     }
 
     /// Whether a key begins with so many bytes as all keys of the range do.
+    #[inline]
     fn begins_as_all(self, needle: Needle<'_>, bytes: usize) -> bool {
         let low = self.anchor().key();
-        needle.key.len() >= bytes && needle.key[..bytes] == low[..bytes]
+        needle.key.len() >= bytes && same_bytes(&needle.key[..bytes], &low[..bytes])
     }
 
     /// Whether the range has no low end: the leftmost block of its level.

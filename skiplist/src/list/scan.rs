@@ -1,6 +1,6 @@
-//! Searching the hints of a block, with vector instructions where the machine has them.
+//! Searching the hints of a block: with SSE2, which every x86-64 machine has, or in plain code.
 
-use super::raw::MOST_WORDS;
+use super::raw::MOST_SORTED;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Fingerprints that lie in one 64-bit word.
@@ -27,8 +27,8 @@ impl Matches {
 #[inline]
 pub(super) fn matches(lines: &[AtomicU64], fingerprint: u8) -> Matches {
     #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
-    if lines.len() == 64 / LANES && vector::is_there() {
-        // SAFETY: the machine has AVX2, and there are 64 fingerprints.
+    if let Some(lines) = lines.as_array() {
+        // SAFETY: every x86-64 machine has SSE2.
         return unsafe { vector::matches(lines, fingerprint) };
     }
     matches_portable(lines, fingerprint)
@@ -57,19 +57,14 @@ fn zero_bytes(word: u64) -> u64 {
     (top >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// Number of hints below one, in ascending hints.
-#[inline]
-pub(super) fn count_below(hints: &[u16; MOST_WORDS], hint: u16) -> usize {
-    #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
-    if vector::is_there() {
-        // SAFETY: the machine has AVX2 and POPCNT.
-        return unsafe { vector::count_below(hints, hint) };
-    }
-    count_below_portable(hints, hint)
-}
+#[cfg(not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan))))]
+pub(super) use count_below_portable as count_below;
+#[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
+pub(super) use vector::count_below;
 
-/// As [`count_below`], on every machine.
-pub(super) fn count_below_portable(hints: &[u16; MOST_WORDS], hint: u16) -> usize {
+/// Number of hints below one, in ascending hints.
+#[cfg(any(test, not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))))]
+pub(super) fn count_below_portable(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
     hints.partition_point(|other| *other < hint)
 }
 
@@ -77,81 +72,91 @@ pub(super) fn count_below_portable(hints: &[u16; MOST_WORDS], hint: u16) -> usiz
 mod vector {
     use std::arch::asm;
     use std::arch::x86_64::{
-        __m256i, _mm256_cmpeq_epi8, _mm256_cmpeq_epi16, _mm256_loadu_si256, _mm256_max_epu16,
-        _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setzero_si256,
+        __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi16, _mm_loadu_si128, _mm_movemask_epi8,
+        _mm_packs_epi16, _mm_set1_epi8, _mm_set1_epi16, _mm_setzero_si128,
     };
 
-    use super::{AtomicU64, MOST_WORDS, Matches};
+    use super::{AtomicU64, LANES, MOST_SORTED, Matches};
+    use crate::list::raw::MOST_WORDS;
 
     /// Order hints that a vector compares at once.
-    const HINT_LANES: usize = 16;
+    const HINT_LANES: usize = 8;
 
-    /// Whether the machine has the instructions; asked once, then remembered.
+    /// Number of hints below one, in ascending hints.
     #[inline]
-    pub(super) fn is_there() -> bool {
-        std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("popcnt")
+    pub(in crate::list) fn count_below(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
+        // SAFETY: every x86-64 machine has SSE2.
+        unsafe { count_below_sse2(hints, hint) }
     }
 
     /// # Safety
     ///
-    /// The machine has AVX2, and there are 8 lines.
-    #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn matches(lines: &[AtomicU64], fingerprint: u8) -> Matches {
-        let wanted = _mm256_set1_epi8(fingerprint.cast_signed());
-        let zero = _mm256_setzero_si256();
-        // SAFETY: there are 8 lines: 64 bytes.
-        let (low, high) = unsafe { load(lines.as_ptr()) };
-        let mask = |low: __m256i, high: __m256i| {
-            let low = u64::from(_mm256_movemask_epi8(low).cast_unsigned());
-            low | (u64::from(_mm256_movemask_epi8(high).cast_unsigned()) << 32)
+    /// The machine has SSE2.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    unsafe fn count_below_sse2(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
+        const { assert!(MOST_SORTED == 6 * HINT_LANES) };
+        let wanted = _mm_set1_epi16(hint);
+        let is_below = |lanes: usize| {
+            let start = hints[lanes * HINT_LANES..][..HINT_LANES].as_ptr();
+            // SAFETY: there are eight hints.
+            _mm_cmplt_epi16(unsafe { _mm_loadu_si128(start.cast()) }, wanted)
+        };
+        let mask = |lanes: usize| {
+            let both = _mm_packs_epi16(is_below(lanes), is_below(lanes + 1));
+            u64::from(_mm_movemask_epi8(both).cast_unsigned())
+        };
+        // A bit for each hint: as the hints ascend, those below are the first ones.
+        (mask(0) | (mask(2) << 16) | (mask(4) << 32)).trailing_ones() as usize
+    }
+
+    /// # Safety
+    ///
+    /// The machine has SSE2.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) unsafe fn matches(
+        lines: &[AtomicU64; MOST_WORDS / LANES],
+        fingerprint: u8,
+    ) -> Matches {
+        let quarters = load(lines);
+        let equal = |to: __m128i| {
+            let mask = |at: usize| {
+                let mask = _mm_movemask_epi8(_mm_cmpeq_epi8(quarters[at], to));
+                u64::from(mask.cast_unsigned()) << (at * 16)
+            };
+            (mask(0) | mask(1)) | (mask(2) | mask(3))
         };
         Matches {
-            hits: mask(_mm256_cmpeq_epi8(low, wanted), _mm256_cmpeq_epi8(high, wanted)),
-            unknown: mask(_mm256_cmpeq_epi8(low, zero), _mm256_cmpeq_epi8(high, zero)),
+            hits: equal(_mm_set1_epi8(fingerprint.cast_signed())),
+            unknown: equal(_mm_setzero_si128()),
         }
     }
 
-    /// # Safety
-    ///
-    /// The machine has AVX2 and POPCNT.
-    #[target_feature(enable = "avx2,popcnt")]
-    pub(super) unsafe fn count_below(hints: &[u16; MOST_WORDS], hint: u16) -> usize {
-        let wanted = _mm256_set1_epi16(hint.cast_signed());
-        let mut not_below = 0;
-        for lanes in hints.chunks_exact(HINT_LANES) {
-            // SAFETY: the chunk is 32 bytes long.
-            let lanes = unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) };
-            // The greater of both is the lane: the lane is not below.
-            let mask =
-                _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_max_epu16(lanes, wanted), lanes));
-            not_below += mask.count_ones();
-        }
-        hints.len() - (not_below / 2) as usize
-    }
-
-    /// Eight relaxed loads in two instructions.
+    /// Eight relaxed loads in four instructions.
     ///
     /// They stand in assembly because they read atomics that other threads may write: to the
     /// compiler it is opaque, to the machine each aligned word of it is read whole.
-    ///
-    /// # Safety
-    ///
-    /// `lines` leads to eight words, and the machine has AVX.
-    #[target_feature(enable = "avx2")]
-    unsafe fn load(lines: *const AtomicU64) -> (__m256i, __m256i) {
-        let (low, high);
-        // SAFETY: the caller says that the 64 bytes may be read.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn load(lines: &[AtomicU64; MOST_WORDS / LANES]) -> [__m128i; 4] {
+        let (first, second, third, fourth);
+        // SAFETY: the 64 bytes are borrowed.
         unsafe {
             asm!(
-                "vmovdqu {low}, [{lines}]",
-                "vmovdqu {high}, [{lines} + 32]",
-                low = out(ymm_reg) low,
-                high = out(ymm_reg) high,
-                lines = in(reg) lines,
+                "movdqu {first}, [{lines}]",
+                "movdqu {second}, [{lines} + 16]",
+                "movdqu {third}, [{lines} + 32]",
+                "movdqu {fourth}, [{lines} + 48]",
+                first = out(xmm_reg) first,
+                second = out(xmm_reg) second,
+                third = out(xmm_reg) third,
+                fourth = lateout(xmm_reg) fourth,
+                lines = in(reg) lines.as_ptr(),
                 options(nostack, preserves_flags, readonly),
             );
         }
-        (low, high)
+        [first, second, third, fourth]
     }
 }
 
@@ -180,7 +185,7 @@ pub(super) fn prefetch(address: u64, bytes: u64) {
 #[cfg(all(test, not(whimbrel_loom)))]
 mod tests {
     use super::{
-        AtomicU64, MOST_WORDS, Matches, count_below, count_below_portable, matches,
+        AtomicU64, MOST_SORTED, Matches, count_below, count_below_portable, matches,
         matches_portable,
     };
 
@@ -212,15 +217,15 @@ mod tests {
 
     #[test]
     fn both_paths_count_the_same_hints() {
-        for len in 0..=MOST_WORDS {
+        for len in 0..=MOST_SORTED {
             for step in [0, 1, 3, 1000] {
-                let mut hints = [u16::MAX; MOST_WORDS];
+                let mut hints = [i16::MAX; MOST_SORTED];
                 for (at, hint) in hints[..len].iter_mut().enumerate() {
-                    let top = if at > len / 2 { 0x8000 } else { 0 };
-                    *hint = u16::try_from(at * step % 0x8000).expect("small") | top;
+                    let top = if at > len / 2 { 0 } else { i16::MIN };
+                    *hint = i16::try_from(at * step % 0x8000).expect("small") | top;
                 }
                 hints[..len].sort_unstable();
-                for hint in [0, 1, 2, 3, 1000, 0x7FFF, 0x8000, 0x8003, 0xFFFF] {
+                for hint in [i16::MIN, i16::MIN + 1, -7, 0, 1, 2, 3, 1000, i16::MAX] {
                     let right = hints.iter().filter(|other| **other < hint).count();
                     assert_eq!(count_below(&hints, hint), right);
                     assert_eq!(count_below_portable(&hints, hint), right);

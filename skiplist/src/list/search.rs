@@ -3,13 +3,28 @@
 //! The descent goes by the greatest entry *strictly* below the key, so that it arrives to the left
 //! of a block that begins exactly there: the same search serves lookups and looks for predecessors.
 
+use std::hint::select_unpredictable;
+
 use super::List;
 use super::entry::Entry;
-use super::hint::{Needle, fingerprint};
+use super::hint::{Needle, fingerprint, same_bytes};
 use super::raw::{BlockRef, Repl};
 use super::record::{Child, RecRef};
-use super::words::{Word, Words};
+use super::words::{CLOSED, EMPTY_WORD, Pair, Word, entry_of};
 use crate::mutant::{Mutant, planted};
+
+/// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25
+/// insertions below it, and every search reads them.
+pub(super) const MOST_UNSORTED: usize = 4;
+
+/// Bytes of a block above level 0 that begin to be loaded before it is searched: header and hints.
+const INNER: u64 = 192;
+
+/// Bytes of a block of level 0: all that a lookup may read.
+const LEAF: u64 = 512;
+
+/// The same in a group of lookups: header and fingerprints. The word follows when it is known.
+const LEAF_OF_MANY: u64 = 128;
 
 /// Where a search on one level ends.
 #[derive(Clone, Copy)]
@@ -54,19 +69,44 @@ impl List {
     /// this call.
     #[inline]
     pub(super) fn seek<'g>(&'g self, level: usize, place: Place<'_>) -> BlockRef<'g> {
-        let start = self.start(level, place.bound());
-        Self::walk_right(start, place)
+        let Some(needle) = place.bound() else {
+            return Self::walk_far(self.start_at_end(level), place);
+        };
+        Self::walk_right(self.start(level, needle), needle, |_| place)
+    }
+
+    /// The block of level 0 that covers a key, as [`List::seek`].
+    #[inline]
+    pub(super) fn seek_leaf<'g>(&'g self, needle: Needle<'_>) -> BlockRef<'g> {
+        Self::walk_right(self.start(0, needle), needle, Place::At)
     }
 
     /// A block of a level to the left of `bound`, on the chain at a moment of this call: the low end
     /// of its range lies strictly below.
-    pub(super) fn start<'g>(&'g self, level: usize, bound: Option<Needle<'_>>) -> BlockRef<'g> {
-        let place = bound.map_or(Place::End, Place::Before);
+    pub(super) fn start<'g>(&'g self, level: usize, bound: Needle<'_>) -> BlockRef<'g> {
         let mut at = self.height().saturating_sub(1).max(level);
         let mut block = self.leftmost(at);
         while at > level {
-            block = Self::walk_right(block, place);
-            block = match Self::child_below(block, bound) {
+            block = Self::walk_right(block, bound, Place::Before);
+            let ahead = |pair: &Pair| match at {
+                1 => pair.prefetch_child(LEAF),
+                _ => pair.prefetch_child(INNER),
+            };
+            let candidate = candidate_below(block, bound, ahead);
+            block = self.child_of(block, bound, candidate);
+            at -= 1;
+        }
+        block
+    }
+
+    /// As [`List::start`], where everything lies below.
+    #[cold]
+    fn start_at_end<'g>(&'g self, level: usize) -> BlockRef<'g> {
+        let mut at = self.height().saturating_sub(1).max(level);
+        let mut block = self.leftmost(at);
+        while at > level {
+            block = Self::walk_far(block, Place::End);
+            block = match Self::live_child_below(block, None) {
                 Some(child) => child,
                 None => self.start_further_left(block, at),
             };
@@ -82,7 +122,7 @@ impl List {
         while !block.is_leftmost() {
             let low = Needle::new(block.anchor().key());
             block = self.seek(level, Place::Before(low));
-            if let Some(child) = Self::child_below(block, Some(low)) {
+            if let Some(child) = Self::live_child_below(block, Some(low.key)) {
                 return child;
             }
         }
@@ -99,14 +139,18 @@ impl List {
         }
     }
 
-    /// From a block on the chain to where the search for `place` ends.
+    /// From a block that was undecided in this session to where the search for `place(needle)` ends.
     #[inline]
-    pub(super) fn walk_right<'g>(block: BlockRef<'g>, place: Place<'_>) -> BlockRef<'g> {
+    fn walk_right<'g, 'k>(
+        block: BlockRef<'g>,
+        needle: Needle<'k>,
+        place: impl FnOnce(Needle<'k>) -> Place<'k>,
+    ) -> BlockRef<'g> {
         // Most often it is the block itself, and the heads of the keys say so.
-        if block.is_undecided() && block.clearly_reaches(place) {
+        if block.is_undecided() && block.clearly_reaches(needle) {
             return block;
         }
-        Self::walk_far(block, place)
+        Self::walk_far(block, place(needle))
     }
 
     #[inline(never)]
@@ -128,29 +172,35 @@ impl List {
         }
     }
 
-    /// The block that the greatest live entry strictly below the bound leads to.
-    #[inline]
-    fn child_below<'g>(block: BlockRef<'g>, bound: Option<Needle<'_>>) -> Option<BlockRef<'g>> {
-        let Some(needle) = bound else { return Self::live_child_below(block, None) };
-        Self::child_of(block, needle, candidate_below(block, needle)?)
-    }
-
-    /// As [`List::child_below`], where the entry to begin with is known.
+    /// The block that the greatest live entry of a block strictly below the bound leads to, where the
+    /// greatest one is known.
     #[inline]
     fn child_of<'g>(
+        &'g self,
         block: BlockRef<'g>,
         bound: Needle<'_>,
-        candidate: RecRef<'g>,
-    ) -> Option<BlockRef<'g>> {
+        candidate: Option<RecRef<'g>>,
+    ) -> BlockRef<'g> {
+        let Some(candidate) = candidate else {
+            return self.start_further_left(block, block.level());
+        };
         match candidate.child() {
-            Child::Block(child) => Some(child),
-            Child::Sealed => Self::live_child_below(block, Some(bound.key)),
-            Child::Absorbed(_) => Self::live_child_below(block, Some(candidate.key())),
+            Child::Block(child) => child,
+            Child::Sealed | Child::Absorbed(_) => self.live_child_of(block, bound),
         }
     }
 
-    /// As [`List::child_below`], by looking at every entry: for blocks where the one that is asked for
-    /// died.
+    /// As [`List::child_of`], where that one died.
+    #[cold]
+    fn live_child_of<'g>(&'g self, block: BlockRef<'g>, bound: Needle<'_>) -> BlockRef<'g> {
+        match Self::live_child_below(block, Some(bound.key)) {
+            Some(child) => child,
+            None => self.start_further_left(block, block.level()),
+        }
+    }
+
+    /// The block that the greatest live entry strictly below the bound leads to, by looking at every
+    /// entry.
     #[cold]
     fn live_child_below<'g>(block: BlockRef<'g>, bound: Option<&[u8]>) -> Option<BlockRef<'g>> {
         let mut entry = greatest_live_below(block, bound)?;
@@ -170,70 +220,98 @@ impl List {
         at.fill(self.leftmost(level));
         let mut entries: [Option<RecRef<'g>>; MOST] = [None; MOST];
         while level > 0 {
+            let ahead = |pair: &Pair| match level {
+                1 => pair.prefetch_child(LEAF_OF_MANY),
+                _ => pair.prefetch_child(INNER),
+            };
             for ((block, needle), entry) in at.iter_mut().zip(needles).zip(&mut entries) {
-                *block = Self::walk_right(*block, Place::Before(*needle));
-                *entry = candidate_below(*block, *needle);
+                *block = Self::walk_right(*block, *needle, Place::Before);
+                *entry = candidate_below(*block, *needle, ahead);
                 if let Some(entry) = entry {
                     entry.prefetch();
                 }
             }
             for ((block, needle), entry) in at.iter_mut().zip(needles).zip(&entries) {
-                let child = entry.and_then(|entry| Self::child_of(*block, *needle, entry));
-                *block = match child {
-                    Some(child) => child,
-                    None => self.start_further_left(*block, level),
-                };
+                *block = self.child_of(*block, *needle, *entry);
             }
             level -= 1;
         }
         for (block, needle) in at.iter_mut().zip(needles) {
-            *block = Self::walk_right(*block, Place::At(*needle));
+            *block = Self::walk_right(*block, *needle, Place::At);
         }
     }
 }
 
 /// The greatest entry of a block above level 0 strictly below the bound, dead or not, read as little as
-/// can be; its child is being loaded. The bound is in the block's range, or its high end.
+/// can be; `ahead` begins to load its child. The bound is in the block's range, or its high end.
 #[inline]
-fn candidate_below<'g>(block: BlockRef<'g>, bound: Needle<'_>) -> Option<RecRef<'g>> {
-    let hint = bound.order_hint(block.shared());
-    let words = block.words();
-    let mut best = rank(block, bound.key, hint).checked_sub(1);
-    let mut best_hint = best.and_then(|at| words.entry(at)).map(|entry| entry.hint());
-    // Those that came after the words in order.
-    for at in block.sorted()..words.len() {
-        let Some(entry) = words.entry(at) else { break };
-        if entry.hint() > hint {
-            continue;
-        }
-        let is_better = match best_hint {
-            _ if entry.hint() == hint => is_better(words, best, entry, Some(bound.key)),
-            Some(best_hint) if best_hint == entry.hint() => is_better(words, best, entry, None),
-            Some(best_hint) => best_hint < entry.hint(),
-            None => true,
-        };
-        if is_better {
-            (best, best_hint) = (Some(at), Some(entry.hint()));
-        }
+fn candidate_below<'g>(
+    block: BlockRef<'g>,
+    bound: Needle<'_>,
+    ahead: impl Fn(&Pair),
+) -> Option<RecRef<'g>> {
+    let hint = block.order_hint(bound);
+    if let Some(best) = by_hints(block, hint, &ahead) {
+        return best.map(Entry::record);
     }
-    // The child's address stands beside the word: its lines are loaded beside the anchor's.
-    let at = best?;
-    words.prefetch_child(at, block.level());
-    words.entry(at).map(|entry| entry.record())
+    let pair = by_keys(block, bound, hint)?;
+    ahead(pair);
+    pair.entry().map(Entry::record)
 }
 
-/// Whether an entry is below the bound and not below the best so far, by their keys. The later of equal
-/// ones is the live one.
+/// The greatest entry of a block above level 0 with a hint below this one, if there is one. None where
+/// the hints do not tell.
+#[inline]
+fn by_hints<'g>(
+    block: BlockRef<'g>,
+    hint: u16,
+    ahead: impl Fn(&Pair),
+) -> Option<Option<Entry<'g>>> {
+    let (rank, is_open) = block.rank(hint);
+    if is_open {
+        return None;
+    }
+    let pairs = block.pairs();
+    let first = match rank.checked_sub(1) {
+        Some(at) => {
+            // The child's address stands beside the word: its lines are loaded beside the anchor's. A
+            // word that came later is seldom the one.
+            ahead(&pairs[at]);
+            pairs[at].raw()
+        }
+        None => EMPTY_WORD,
+    };
+    // The two greatest words, those that came later among them. A word begins with its hint, and what is
+    // no entry is below all. Without branches: how many came later is as good as random.
+    let (mut best, mut second) = (EMPTY_WORD, EMPTY_WORD);
+    let mut add = |word: u64| (best, second) = (best.max(word), second.max(best.min(word)));
+    let last = Entry::last_word(hint);
+    for pair in pairs[block.sorted()..].first_chunk::<MOST_UNSORTED>()? {
+        let word = pair.raw();
+        add(select_unpredictable(word <= last, word, EMPTY_WORD));
+    }
+    add(first);
+    let is_open = Entry::hint_of(best) == hint || Entry::hint_of(best ^ second) == 0;
+    // SAFETY: it is a word of this block.
+    (!is_open || best <= CLOSED).then(|| unsafe { entry_of(best) })
+}
+
+/// The greatest entry of a block above level 0 below the bound, by the keys where hints are equal. The
+/// later of equal keys is the live one.
 #[cold]
-fn is_better(
-    words: Words<'_>,
-    best: Option<usize>,
-    entry: Entry<'_>,
-    bound: Option<&[u8]>,
-) -> bool {
-    let key = entry.record().key();
-    bound.is_none_or(|bound| key < bound)
-        && best.and_then(|at| words.entry(at)).is_none_or(|best| best.record().key() <= key)
+fn by_keys<'g>(block: BlockRef<'g>, bound: Needle<'_>, hint: u16) -> Option<&'g Pair> {
+    let pairs = block.pairs();
+    let mut best = rank(block, bound.key, hint).checked_sub(1).map(|at| &pairs[at]);
+    for pair in &pairs[block.sorted()..] {
+        let Some(entry) = pair.entry() else { break };
+        let is_better = |best: Entry<'_>| best.compare(entry.record().key(), entry.hint()).is_le();
+        if entry.compare(bound.key, hint).is_lt()
+            && best.and_then(Pair::entry).is_none_or(is_better)
+        {
+            best = Some(pair);
+        }
+    }
+    best
 }
 
 /// Number of the words in order, in a block above level 0, whose keys are below the key.
@@ -297,7 +375,7 @@ pub(super) fn find_among<'g>(
 ) -> Result<RecRef<'g>, usize> {
     let hint = needle.order_hint(block.shared());
     let found = |entry: Entry<'g>| {
-        if entry.hint() != hint || entry.record().key() != needle.key {
+        if entry.hint() != hint || !same_bytes(entry.record().key(), needle.key) {
             return None;
         }
         entry.record().live().or_else(|| (!skip_sealed).then(|| entry.record()))
@@ -346,7 +424,7 @@ fn find_anchor<'g>(
     needle: Needle<'_>,
     skip_sealed: bool,
 ) -> Result<RecRef<'g>, usize> {
-    let hint = needle.order_hint(block.shared());
+    let hint = block.order_hint(needle);
     let is_it = |entry: Entry<'g>| {
         entry.compare(needle.key, hint).is_eq() && !(skip_sealed && entry.record().is_sealed())
     };

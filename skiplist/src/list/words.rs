@@ -1,8 +1,8 @@
 //! The words of a block and the hints beside them: claims, and where a key may be.
 //!
 //! ```text
-//! level 0   header | fingerprints, a byte each       | words
-//! above     header | order hints of the sorted words | (word, child) pairs
+//! level 0   header | fingerprints, a byte each                 | words
+//! above     header | order hints of the sorted words | window  | (word, child) pairs
 //! ```
 //!
 //! A word is claimed first and its fingerprint noted afterwards, so a fingerprint that is zero says
@@ -13,10 +13,11 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::entry::{ADDRESS, Entry};
-use super::hint::{fingerprint, order_hint};
-use super::raw::{BlockRef, Header, MOST_WORDS};
+use super::hint::{Needle, fingerprint, order_hint};
+use super::raw::{BlockRef, Header, MOST_SORTED, MOST_WORDS};
 use super::record::RecRef;
 use super::scan::{LANES, Matches, count_below, matches, prefetch};
+use super::window::Window;
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,12 +35,62 @@ pub(super) enum Word<'g> {
     Record(Entry<'g>),
 }
 
-/// Bytes of the hints of a block: there is room for as many as a block may have words.
+/// A word above level 0, and beside it the address of the block that its record led to when it came:
+/// prefetched only, never followed.
+#[repr(C)]
+pub(super) struct Pair {
+    word: AtomicU64,
+    child: AtomicU64,
+}
+
+impl Pair {
+    /// The record of a word that holds one.
+    #[inline]
+    pub(super) fn entry(&self) -> Option<Entry<'_>> {
+        // SAFETY: it is the word of a pair that is protected as long as the answer.
+        unsafe { entry_of(self.raw()) }
+    }
+
+    /// The word as it stands.
+    #[inline]
+    pub(super) fn raw(&self) -> u64 {
+        // ORDERING: Acquire; pairs with the Release in `claim`: the record is complete.
+        self.word.load(order(Mutant::RelaxedWordLoad, Ordering::Acquire))
+    }
+
+    /// Begins to load so many bytes of the child.
+    #[inline]
+    pub(super) fn prefetch_child(&self, bytes: u64) {
+        if !cfg!(whimbrel_loom) {
+            // ORDERING: Relaxed; never followed.
+            prefetch(self.child.load(Ordering::Relaxed), bytes);
+        }
+    }
+}
+
+/// The record of a word that holds one.
+///
+/// # Safety
+///
+/// The word was read in a block that is protected for `'g`.
+#[inline]
+pub(super) unsafe fn entry_of<'g>(raw: u64) -> Option<Entry<'g>> {
+    if let Word::Record(entry) = Words::judge(raw) { Some(entry) } else { None }
+}
+
+/// An order hint as the blocks above level 0 keep it: signed, because vector instructions compare signed
+/// numbers.
+#[inline]
+fn signed(hint: u16) -> i16 {
+    (hint ^ 0x8000).cast_signed()
+}
+
+/// Bytes of the hints of a block: there is room for as many as it may have words, or words in order.
 const fn hints_bytes(level: usize) -> usize {
     if level == 0 {
         MOST_WORDS / LANES * size_of::<AtomicU64>()
     } else {
-        MOST_WORDS * size_of::<u16>()
+        MOST_SORTED * size_of::<i16>() + size_of::<Window>()
     }
 }
 
@@ -97,9 +148,11 @@ impl<'g> BlockRef<'g> {
             unsafe { self.hints_start().write_bytes(0, bytes) };
         }
         if level > 0 {
-            // No hint is below those that are not there.
+            // No hint is above those that are not there.
+            let hints = self.hints_start().cast::<[i16; MOST_SORTED]>();
             // SAFETY: the hints lie behind the header.
-            unsafe { self.hints_start().write_bytes(u8::MAX, hints_bytes(level)) };
+            unsafe { hints.write([i16::MAX; MOST_SORTED]) };
+            self.prepare_window(Window::PLAIN);
         }
     }
 
@@ -119,13 +172,79 @@ impl<'g> BlockRef<'g> {
         unsafe { std::slice::from_raw_parts(self.hints_start().cast().as_ptr(), self.lines()) }
     }
 
+    /// Address of the window. Above level 0.
+    #[inline]
+    fn window_start(self) -> NonNull<Window> {
+        debug_assert!(self.level() > 0);
+        // SAFETY: it follows the hints, inside of the allocation.
+        unsafe { self.hints_start().add(MOST_SORTED * size_of::<i16>()).cast() }
+    }
+
+    /// Sets where the order hints of a block are taken from that no other thread can reach. Above level 0.
+    fn prepare_window(self, window: Window) {
+        // SAFETY: as the header it is aligned, and nobody else has the block.
+        unsafe { self.window_start().write(window) };
+    }
+
+    /// As [`BlockRef::prepare_window`], by the records that will be the words in order.
+    pub(super) fn choose_window(self, records: impl Iterator<Item = RecRef<'g>>) {
+        let (mut keys, mut len) = ([&[][..]; MOST_SORTED], 0);
+        for (key, record) in keys.iter_mut().zip(records) {
+            *key = record.key();
+            len += 1;
+        }
+        self.prepare_window(Window::choose(&keys[..len], self.shared()));
+    }
+
+    /// Where the order hints are taken from. Above level 0.
+    #[inline]
+    fn window(self) -> &'g Window {
+        // SAFETY: `prepare_window` wrote it before the block was published, and it never changes.
+        unsafe { self.window_start().as_ref() }
+    }
+
+    /// The order hint of a key of the range.
+    fn hint_of(self, key: &[u8]) -> u16 {
+        if self.level() == 0 || self.window().is_plain() {
+            return order_hint(key, self.shared());
+        }
+        self.hint_by_window(key)
+    }
+
+    #[inline(never)]
+    fn hint_by_window(self, key: &[u8]) -> u16 {
+        // The first word is written first of all.
+        let model = self.entry(0).map_or(key, |entry| entry.record().key());
+        self.window().hint(key, self.shared(), model)
+    }
+
+    /// The order hint of a key that is looked for. Above level 0.
+    #[inline]
+    pub(super) fn order_hint(self, needle: Needle<'_>) -> u16 {
+        if self.window().is_plain() {
+            needle.order_hint(self.shared())
+        } else {
+            self.hint_by_window(needle.key)
+        }
+    }
+
     /// The order hints of the words in order, and the greatest hint in all other places. Above level 0.
     #[inline]
-    fn hints(self) -> &'g [u16; MOST_WORDS] {
+    fn hints(self) -> &'g [i16; MOST_SORTED] {
         debug_assert!(self.level() > 0);
         // SAFETY: `prepare_empty` and `prepare_hint` wrote them before the block was published, and they
         // never change.
         unsafe { self.hints_start().cast().as_ref() }
+    }
+
+    /// The words and children. Above level 0.
+    #[inline]
+    pub(super) fn pairs(self) -> &'g [Pair] {
+        debug_assert!(self.level() > 0);
+        // SAFETY: inside of the allocation, see `block_bytes`.
+        let first = unsafe { self.hints_start().add(hints_bytes(1)) };
+        // SAFETY: `prepare_empty` wrote so many, and they are only shared.
+        unsafe { std::slice::from_raw_parts(first.cast().as_ptr(), self.capacity()) }
     }
 
     /// Reads a word.
@@ -146,7 +265,7 @@ impl<'g> BlockRef<'g> {
     ///
     /// What the word held, when it was not empty.
     pub(super) fn claim(self, at: usize, record: RecRef<'_>) -> Result<(), Word<'g>> {
-        let word = Entry::word_of(record, order_hint(record.key(), self.shared()));
+        let word = Entry::word_of(record, self.hint_of(record.key()));
         // ORDERING: Release; pairs with the Acquire in `word`: publishes the record. Acquire on
         // failure: the winner's record is looked at next.
         let release = order(Mutant::RelaxedWordClaim, Ordering::Release);
@@ -212,14 +331,14 @@ impl<'g> BlockRef<'g> {
     /// Writes a word of a block that no other thread can reach, with its order hint. Above level 0 the
     /// hints of the words in order stand apart as well.
     pub(super) fn prepare_hint(self, at: usize, record: RecRef<'_>) {
-        let hint = order_hint(record.key(), self.shared());
+        let hint = self.hint_of(record.key());
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
         if self.level() > 0 && at < self.sorted() {
-            // SAFETY: there are as many hints as words.
-            let place = unsafe { self.hints_start().cast::<u16>().add(at) };
+            // SAFETY: there are as many hints as words in order.
+            let place = unsafe { self.hints_start().cast::<i16>().add(at) };
             // SAFETY: as above; nobody else has the block.
-            unsafe { place.write(hint) };
+            unsafe { place.write(signed(hint)) };
         }
     }
 
@@ -235,13 +354,14 @@ impl<'g> BlockRef<'g> {
     /// hint itself. Above level 0.
     #[inline]
     pub(super) fn rank(self, hint: u16) -> (usize, bool) {
-        let hints = self.hints();
+        let (hints, hint) = (self.hints(), signed(hint));
         let rank = count_below(hints, hint);
-        (rank, rank < self.sorted() && hints[rank] == hint)
+        (rank, hints.get(rank) == Some(&hint) && rank < self.sorted())
     }
 
     /// Number of the words in order that have hints up to this one.
     pub(super) fn rank_behind(self, hint: u16) -> usize {
+        let hint = signed(hint);
         self.hints()[..self.sorted()].partition_point(|other| *other <= hint)
     }
 
@@ -293,15 +413,6 @@ impl<'g> Words<'g> {
     fn child(self, at: usize) -> &'g AtomicU64 {
         // SAFETY: `prepare_empty` wrote it, and it is only shared.
         unsafe { self.start(at, 1).as_ref() }
-    }
-
-    /// Begins to load the part of a child that a search reads first.
-    #[inline]
-    pub(super) fn prefetch_child(self, at: usize, level: usize) {
-        if !cfg!(whimbrel_loom) {
-            // ORDERING: Relaxed; never followed.
-            prefetch(self.child(at).load(Ordering::Relaxed), if level == 1 { 128 } else { 192 });
-        }
     }
 
     /// Number of words.

@@ -5,14 +5,10 @@ use super::entry::Ordered;
 use super::hint::{Needle, shared_bytes};
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecRef};
-use super::search::{Place, find_in, records};
+use super::search::{MOST_UNSORTED, Place, find_in, records};
 use super::words::Word;
 use crate::mutant::{Mutant, Step, planted};
 use crate::{Guard, SEALED};
-
-/// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25
-/// insertions below it, and every search reads them.
-const MOST_UNSORTED: usize = if cfg!(whimbrel_loom) { super::raw::MOST_WORDS } else { 4 };
 
 /// One writing operation: what it has to clean up before it returns.
 ///
@@ -94,14 +90,15 @@ impl<'g> Work<'g> {
         key: &[u8],
         mut make: impl FnMut() -> RecRef<'g>,
     ) -> Claim<'g> {
-        // Above level 0 few words stay out of order: searches look at each of them.
-        if block.level() > 0 && at >= block.sorted() + MOST_UNSORTED {
-            return Claim::Full;
-        }
+        // Above level 0 few words stay out of order: searches look at so many.
+        let end = match block.level() {
+            0 => block.capacity(),
+            _ => block.capacity().min(block.sorted() + MOST_UNSORTED),
+        };
         if planted(Mutant::NotTheFirstEmptyWord) && at + 1 < block.capacity() {
             at += 1;
         }
-        while at < block.capacity() {
+        while at < end {
             let mut word = block.word(at);
             if matches!(word, Word::Empty) {
                 let record = make();
@@ -278,7 +275,7 @@ impl<'g> Work<'g> {
         let low = block.anchor().key();
         loop {
             let mut keeper = None;
-            let mut at = self.list.start(block.level(), Some(Needle::new(low)));
+            let mut at = self.list.start(block.level(), Needle::new(low));
             while at != block {
                 match at.repl() {
                     Repl::Block(heir) => {
