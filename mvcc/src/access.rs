@@ -3,7 +3,7 @@
 //! The steps that every operation is made of: reading a chain at the newest or at a snapshot, and
 //! bringing a head into a state that may be written over.
 
-use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED};
+use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, Seen};
 
 use crate::batch;
 use crate::clock::ClockInner;
@@ -11,7 +11,7 @@ use crate::mutant::{Mutant, order, planted};
 use crate::stamp::{By, Stamp};
 use crate::store::StoreInner;
 use crate::sync::atomic::Ordering;
-use crate::version::{Fresh, Number, VersionRef};
+use crate::version::{Fresh, Number, VersionRef, inline_value_up_to};
 
 /// A store inside a barrier session.
 #[derive(Clone, Copy)]
@@ -73,8 +73,12 @@ impl<'g> Access<'g> {
 
     /// Snapshot read: the version that snapshot `s` sees, a tombstone included.
     pub(crate) fn version_at(self, record: Record<'g>, s: u64) -> Option<VersionRef<'g>> {
+        Self::version_from(Self::head(record), s)
+    }
+
+    /// The version that snapshot `s` sees, from the newest one on.
+    fn version_from(mut next: Option<VersionRef<'g>>, s: u64) -> Option<VersionRef<'g>> {
         let floor = if planted(Mutant::FloorIsSnapshot) { s } else { s + 1 };
-        let mut next = Self::head(record);
         while let Some(version) = next {
             let number = match version.number() {
                 Number::Final(number) => Some(number),
@@ -92,6 +96,21 @@ impl<'g> Access<'g> {
     /// What snapshot `s` sees of the key of this record.
     pub(crate) fn value_at(self, record: Record<'g>, s: u64) -> Option<&'g [u8]> {
         self.version_at(record, s)?.value()
+    }
+
+    /// As [`Access::value_at`], of a record that a walk under the guard came to.
+    #[inline]
+    pub(crate) fn value_seen(seen: Seen<'g>, s: u64) -> Option<&'g [u8]> {
+        // Most often nothing was written since the record was made.
+        inline_value_up_to(seen, s).or_else(|| Self::value_from(seen, s))
+    }
+
+    #[inline(never)]
+    fn value_from(seen: Seen<'g>, s: u64) -> Option<&'g [u8]> {
+        let (_, cell) = seen.live()?;
+        // SAFETY: the walk loaded it with Acquire, under the guard that `'g` stands for.
+        let head = unsafe { VersionRef::from_word(cell) };
+        Self::version_from(head, s)?.value()
     }
 
     /// Latest read: the newest value, settled or made to be so by raising its floor to the clock.

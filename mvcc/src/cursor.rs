@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use whimbrel_skiplist::Record;
+use whimbrel_skiplist::Seen;
 
 use crate::access::Access;
 use crate::snapshot::SESSION_RECORDS;
@@ -178,9 +178,7 @@ impl Cursor {
         let number = self.snapshot.number();
         let Self { snapshot, range, reverse, from, portion, .. } = self;
         let last = snapshot.store().access(|access| {
-            let mut session =
-                Session { access, number, range, reverse: *reverse, portion, seen: 0 };
-            session.run(from)
+            Session { access, number, range, reverse: *reverse, portion }.run(from)
         });
         match last {
             Some(key) => self.from = Bound::Excluded(key),
@@ -196,43 +194,32 @@ struct Session<'a, 'g> {
     range: &'a KeyRange,
     reverse: bool,
     portion: &'a mut Portion,
-    seen: usize,
 }
 
-impl<'g> Session<'_, 'g> {
+impl Session<'_, '_> {
     /// Fills the portion; returns the last key looked at when there may be more.
-    fn run(&mut self, from: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
+    fn run(self, from: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
+        let Self { access, number, range, reverse, portion } = self;
         let from = from.as_ref().map(Vec::as_slice);
-        let (list, guard) = (&self.access.store.list, self.access.guard);
-        let (mut last, reverse) = (None, self.reverse);
-        let step = |record| self.step(record, &mut last);
-        if reverse {
-            list.walk_back(from, guard, step);
-        } else {
-            list.walk(from, guard, step);
-        }
-        last
-    }
-
-    fn step(&mut self, record: Record<'g>, last: &mut Option<Vec<u8>>) -> ControlFlow<()> {
-        let key = record.key();
-        let inside = if self.reverse {
-            self.range.reaches_down_to(key)
-        } else {
-            self.range.reaches_up_to(key)
+        let (list, guard) = (&access.store.list, access.guard);
+        let mut last_taken = None;
+        let step = |seen: Seen<'_>| {
+            let key = seen.record().key();
+            if let Some(value) = Access::value_seen(seen, number) {
+                portion.push(key, value);
+                if portion.is_full() {
+                    last_taken = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
         };
-        if !inside {
-            return ControlFlow::Break(());
-        }
-        if let Some(value) = self.access.value_at(record, self.number) {
-            self.portion.push(key, value);
-        }
-        self.seen += 1;
-        if self.portion.is_full() || self.seen >= SESSION_RECORDS {
-            *last = Some(key.to_vec());
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        let last = if reverse {
+            list.walk_back_some(from, range.lo(), SESSION_RECORDS, guard, step)
+        } else {
+            list.walk_some(from, range.hi(), SESSION_RECORDS, guard, step)
+        };
+        last_taken.or_else(|| last.map(|record| record.key().to_vec()))
     }
 }
 

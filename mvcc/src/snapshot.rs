@@ -2,13 +2,13 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use whimbrel_skiplist::Record;
+use whimbrel_skiplist::Seen;
 
 use crate::access::Access;
 use crate::{Cursor, Hold, KeyRange, Store};
 
-/// Records that one barrier session of a scan looks at.
-pub(crate) const SESSION_RECORDS: usize = 256;
+/// Records that one barrier session of a scan looks at; about 100 us where each is a cache miss.
+pub(crate) const SESSION_RECORDS: usize = 4096;
 
 /// An immutable view of a store at a snapshot number.
 ///
@@ -103,12 +103,12 @@ impl Snapshot {
     /// Gives the entries in a range of keys to `f`, ascending, until it breaks or the range ends.
     ///
     /// Nothing is copied: key and value are borrowed for the one call. Runs in barrier sessions of at most
-    /// 256 records, so `f` should be short; a cursor ([`Snapshot::range`]) copies, and may rest between two
+    /// 4096 records, so `f` should be short; a cursor ([`Snapshot::range`]) copies, and may rest between two
     /// steps for as long as it likes.
     ///
     /// # Complexity
     ///
-    /// O(log n) to begin and once in 256 records, O(1) a record.
+    /// O(log n) to begin and once in 4096 records, O(1) a record.
     ///
     /// # Examples
     ///
@@ -127,7 +127,7 @@ impl Snapshot {
     /// # Ok::<(), whimbrel_mvcc::Error>(())
     /// ```
     pub fn scan(&self, range: impl Into<KeyRange>, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
-        self.visit(&range.into(), false, f);
+        self.visit::<false>(&range.into(), f);
     }
 
     /// As [`Snapshot::scan`], descending.
@@ -136,13 +136,13 @@ impl Snapshot {
         range: impl Into<KeyRange>,
         f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) {
-        self.visit(&range.into(), true, f);
+        self.visit::<true>(&range.into(), f);
     }
 
-    fn visit(
+    /// A function for each direction, so that `f` becomes part of the walk.
+    fn visit<const BACK: bool>(
         &self,
         range: &KeyRange,
-        back: bool,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) {
         if range.is_empty() {
@@ -154,34 +154,25 @@ impl Snapshot {
         loop {
             let from = match &behind {
                 Some(key) => Bound::Excluded(key.as_slice()),
-                None if back => range.hi.as_ref().map(Vec::as_slice),
+                None if BACK => range.hi.as_ref().map(Vec::as_slice),
                 None => range.lo.as_ref().map(Vec::as_slice),
             };
             behind = self.store.access(|access| {
-                let (mut seen, mut last) = (0, None);
-                let step = |record: Record<'_>| {
-                    let key = record.key();
-                    let inside =
-                        if back { range.reaches_down_to(key) } else { range.reaches_up_to(key) };
-                    if !inside {
-                        return ControlFlow::Break(());
+                let (list, guard) = (&access.store.list, access.guard);
+                let f = &mut f;
+                let step = move |seen: Seen<'_>| {
+                    let key = seen.record().key();
+                    match Access::value_seen(seen, number) {
+                        Some(value) => f(key, value),
+                        None => ControlFlow::Continue(()),
                     }
-                    if let Some(value) = access.value_at(record, number) {
-                        f(key, value)?;
-                    }
-                    seen += 1;
-                    if seen == SESSION_RECORDS {
-                        last = Some(key.to_vec());
-                        return ControlFlow::Break(());
-                    }
-                    ControlFlow::Continue(())
                 };
-                if back {
-                    access.store.list.walk_back(from, access.guard, step);
+                let last = if BACK {
+                    list.walk_back_some(from, range.lo(), SESSION_RECORDS, guard, step)
                 } else {
-                    access.store.list.walk(from, access.guard, step);
-                }
-                last
+                    list.walk_some(from, range.hi(), SESSION_RECORDS, guard, step)
+                };
+                last.map(|record| record.key().to_vec())
             });
             if behind.is_none() {
                 return;
@@ -228,15 +219,21 @@ impl Snapshot {
         if range.is_empty() {
             return 0;
         }
-        let (mut count, mut from) = (0, range.lo.clone());
+        let (mut count, mut behind) = (0, None);
         loop {
-            let next = self.store.access(|access| {
-                let piece = Piece { range: &range, number };
-                piece.count(access, &from, &mut count)
+            let from =
+                behind.as_ref().map_or_else(|| range.lo(), |key: &Vec<u8>| Bound::Excluded(key));
+            behind = self.store.access(|access| {
+                let (list, guard) = (&access.store.list, access.guard);
+                let step = |seen| {
+                    count += usize::from(Access::value_seen(seen, number).is_some());
+                    ControlFlow::Continue(())
+                };
+                let last = list.walk_some(from, range.hi(), SESSION_RECORDS, guard, step);
+                last.map(|record| record.key().to_vec())
             });
-            match next {
-                Some(key) => from = Bound::Excluded(key),
-                None => return count,
+            if behind.is_none() {
+                return count;
             }
         }
     }
@@ -259,37 +256,5 @@ impl Snapshot {
             .store
             .access(|access| access.store.list.split(n, range.lo(), range.hi(), access.guard));
         range.cut(separators)
-    }
-}
-
-/// The records of a range that one session counts.
-struct Piece<'r> {
-    range: &'r KeyRange,
-    number: u64,
-}
-
-impl Piece<'_> {
-    /// Adds to `count`; returns the last key looked at when there is more.
-    fn count(
-        &self,
-        access: Access<'_>,
-        from: &Bound<Vec<u8>>,
-        count: &mut usize,
-    ) -> Option<Vec<u8>> {
-        let (mut seen, mut last) = (0, None);
-        let from = from.as_ref().map(Vec::as_slice);
-        access.store.list.walk(from, access.guard, |record| {
-            if !self.range.reaches_up_to(record.key()) {
-                return ControlFlow::Break(());
-            }
-            *count += usize::from(access.value_at(record, self.number).is_some());
-            seen += 1;
-            if seen < SESSION_RECORDS {
-                return ControlFlow::Continue(());
-            }
-            last = Some(record.key().to_vec());
-            ControlFlow::Break(())
-        });
-        last
     }
 }

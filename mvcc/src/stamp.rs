@@ -83,6 +83,15 @@ impl StampWord {
         Stamp::of(self.0.load(order(Mutant::StampLoadRelaxed, Ordering::Acquire)))
     }
 
+    /// Whether the number is decided and not above `s`, a snapshot number.
+    #[inline]
+    pub(crate) fn is_final_up_to(&self, s: u64) -> bool {
+        // ORDERING: Acquire; as in `load`. Row V4.
+        let word = self.0.load(order(Mutant::StampLoadRelaxed, Ordering::Acquire));
+        // As signed numbers, those words that are FINAL are below 0 and all others are not.
+        word.cast_signed() <= (FINAL | s).cast_signed()
+    }
+
     /// Decides the number, unless that was done; returns it. Idempotent, no loop.
     pub(crate) fn settle(&self, clock: &ClockInner, by: By) -> u64 {
         let number = clock.number_for(by);

@@ -23,7 +23,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, memory};
+use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, Seen, memory};
 
 use crate::Error;
 use crate::batch::Descriptor;
@@ -83,12 +83,14 @@ pub(crate) fn check_value(value: &[u8]) -> Result<(), Error> {
 }
 
 /// Address as a word of a cell.
+#[inline]
 pub(crate) fn word_of<T>(ptr: *const T) -> u64 {
     ptr.expose_provenance() as u64
 }
 
 /// Pointer from a word of a cell.
 #[expect(clippy::cast_possible_truncation, reason = "pointers have 64 bits, asserted above")]
+#[inline]
 pub(crate) fn pointer_of<T>(word: u64) -> *mut T {
     std::ptr::with_exposed_provenance_mut(word as usize)
 }
@@ -111,8 +113,29 @@ pub(crate) unsafe fn write_inline(record: Record<'_>, stamp: StampWord, value: &
 }
 
 /// The word that leads to the inline version of a record.
+#[inline]
 pub(crate) fn inline_word(record: Record<'_>) -> u64 {
     word_of(record.as_raw().as_ptr()) | INLINE
+}
+
+/// The value of the inline version that a cell leads to, if it is that of the cell's own record, and its
+/// number is decided and not above `s`.
+#[inline]
+pub(crate) fn inline_value_up_to(seen: Seen<'_>, s: u64) -> Option<&[u8]> {
+    let record = seen.record();
+    if seen.cell() != inline_word(record) {
+        return None;
+    }
+    let len = record.inline_len() - inline_len(0);
+    let at = record.inline().cast::<StampWord>();
+    // SAFETY: as in `VersionRef::stamp`: the cell says that there is one.
+    if !unsafe { at.as_ref() }.is_final_up_to(s) {
+        return None;
+    }
+    // SAFETY: as in `VersionRef::value`: the value follows the stamp.
+    let body = unsafe { at.add(1) }.cast::<u8>();
+    // SAFETY: as in `VersionRef::value`.
+    Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), len) })
 }
 
 /// A version of its own allocation that nobody else sees yet. Freed when dropped unpublished.
@@ -229,6 +252,7 @@ pub(crate) struct OwnRef<'g> {
 }
 
 impl<'g> OwnRef<'g> {
+    #[inline]
     fn header(self) -> &'g Version {
         // SAFETY: invariant V1, vouched for by the caller of `VersionRef::from_word`.
         unsafe { self.at.as_ref() }
@@ -250,6 +274,7 @@ impl<'g> VersionRef<'g> {
     ///
     /// The word was loaded, with Acquire, from a cell or from the `older` word of such a version,
     /// inside the session of a guard that lives as long as `'g` (invariant V1).
+    #[inline]
     pub(crate) unsafe fn from_word(word: u64) -> Option<Self> {
         if word == EMPTY || word == SEALED {
             return None;
@@ -273,6 +298,7 @@ impl<'g> VersionRef<'g> {
     }
 
     /// This version's own stamp word.
+    #[inline]
     pub(crate) fn stamp(self) -> &'g StampWord {
         match self {
             // SAFETY: `write_inline` wrote it there before the record was published, and it is only
@@ -349,6 +375,7 @@ impl<'g> VersionRef<'g> {
     }
 
     /// The value; none for a tombstone.
+    #[inline]
     pub(crate) fn value(self) -> Option<&'g [u8]> {
         let (body, len) = match self {
             Self::Inline(record) => {
@@ -367,6 +394,7 @@ impl<'g> VersionRef<'g> {
         Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), len) })
     }
 
+    #[inline]
     pub(crate) fn is_tombstone(self) -> bool {
         matches!(self, Self::Own(version) if version.header().flags & TOMBSTONE != 0)
     }

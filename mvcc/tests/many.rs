@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use whimbrel_mvcc::{Clock, Snapshot, Store};
 
-const KEYS: u32 = 1_500;
+const KEYS: u32 = 10_000;
 
 fn scanned(snapshot: &Snapshot, back: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut entries = Vec::new();
@@ -14,7 +14,7 @@ fn scanned(snapshot: &Snapshot, back: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
         entries.push((key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     };
-    let range = 10_u32.to_be_bytes().to_vec()..=1_400_u32.to_be_bytes().to_vec();
+    let range = 10_u32.to_be_bytes().to_vec()..=9_900_u32.to_be_bytes().to_vec();
     if back {
         snapshot.scan_back(range, note)
     } else {
@@ -59,7 +59,7 @@ fn scans_give_what_cursors_give() {
         store.remove(&number.to_be_bytes()).unwrap();
     }
     for snapshot in [snapshot, store.snapshot()] {
-        let range = 10_u32.to_be_bytes().to_vec()..=1_400_u32.to_be_bytes().to_vec();
+        let range = 10_u32.to_be_bytes().to_vec()..=9_900_u32.to_be_bytes().to_vec();
         let mut entries: Vec<_> = snapshot.range(range).entries().collect();
         assert_eq!(scanned(&snapshot, false), entries);
         entries.reverse();
@@ -67,8 +67,8 @@ fn scans_give_what_cursors_give() {
         let mut seen = 0;
         snapshot.scan(.., |_, _| {
             seen += 1;
-            if seen == 300 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if seen == 5_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        assert_eq!(seen, 300, "a scan that breaks ends there");
+        assert_eq!(seen, 5_000, "a scan that breaks ends there");
     }
 }

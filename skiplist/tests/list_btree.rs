@@ -3,12 +3,12 @@
 //! and few, so that they meet often.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use proptest::prelude::*;
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
-use whimbrel_skiplist::{Barrier, FindOrInsert, Guard, List, SEALED, SegmentBuilder, Shape};
+use whimbrel_skiplist::{Barrier, FindOrInsert, Guard, List, SEALED, Seen, SegmentBuilder, Shape};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -17,6 +17,8 @@ enum Op {
     Find(Vec<u8>),
     Walk(Bound<Vec<u8>>),
     WalkBack(Bound<Vec<u8>>),
+    /// Both ways, between bounds, so many records at once.
+    WalkSome(Bound<Vec<u8>>, Bound<Vec<u8>>, usize),
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -38,6 +40,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => key().prop_map(Op::Find),
         1 => bound().prop_map(Op::Walk),
         1 => bound().prop_map(Op::WalkBack),
+        2 => (bound(), bound(), 1_usize..60).prop_map(|(lo, hi, most)| Op::WalkSome(lo, hi, most)),
     ]
 }
 
@@ -61,6 +64,39 @@ fn walk_back(list: &List, from: &Bound<Vec<u8>>, g: &Guard<'_>) -> Vec<(Vec<u8>,
         ControlFlow::Continue(())
     });
     seen
+}
+
+/// What walks in pieces see, each of which begins behind the last one.
+fn walk_in_pieces(
+    list: &List,
+    (lo, hi): (Bound<&[u8]>, Bound<&[u8]>),
+    most: usize,
+    back: bool,
+    g: &Guard<'_>,
+) -> Vec<(Vec<u8>, u64)> {
+    let mut seen = Vec::new();
+    let mut from = if back { hi } else { lo };
+    loop {
+        let mut count = 0;
+        let note = |record: Seen<'_>| {
+            count += 1;
+            if let Some((record, cell)) = record.live() {
+                seen.push((record.key().to_vec(), cell));
+            }
+            ControlFlow::Continue(())
+        };
+        let last = if back {
+            list.walk_back_some(from, lo, most, g, note)
+        } else {
+            list.walk_some(from, hi, most, g, note)
+        };
+        let Some(last) = last else {
+            assert!(count < most, "{count} of {most}, and no end");
+            return seen;
+        };
+        assert!(count >= most, "{count} of {most}");
+        from = Bound::Excluded(last.key());
+    }
 }
 
 fn apply(list: &List, map: &mut BTreeMap<Vec<u8>, u64>, op: Op) {
@@ -105,6 +141,14 @@ fn apply(list: &List, map: &mut BTreeMap<Vec<u8>, u64>, op: Op) {
                 .map(|(key, value)| (key.clone(), *value))
                 .collect();
             assert_eq!(walk_back(list, &from, &g), expected);
+        }
+        Op::WalkSome(lo, hi, most) => {
+            let range = (as_slice(&lo), as_slice(&hi));
+            let inside = map.iter().filter(|(key, _)| range.contains(key.as_slice()));
+            let mut expected: Vec<_> = inside.map(|(key, value)| (key.clone(), *value)).collect();
+            assert_eq!(walk_in_pieces(list, range, most, false, &g), expected);
+            expected.reverse();
+            assert_eq!(walk_in_pieces(list, range, most, true, &g), expected);
         }
     }
     assert_eq!(list.len_estimate(), map.len());

@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::raw::{BlockRef, MOST_WORDS};
 use super::record::RecRef;
+use super::words::Words;
 
 /// Bits of a word that hold the address of a record; the order hint lies above.
 const ADDRESS_BITS: u32 = 48;
@@ -18,8 +20,9 @@ const EARLY: usize = 6;
 
 /// The word of a record: its address, and the order hint of its key in the block where it was found.
 ///
-/// Invariant: the record is protected for `'g`.
+/// Invariant: the word is [`Entry::word_of`] a record, which is protected for `'g`.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(super) struct Entry<'g> {
     word: u64,
     protected: PhantomData<RecRef<'g>>,
@@ -62,7 +65,8 @@ impl<'g> Entry<'g> {
     #[inline]
     pub(super) fn record(self) -> RecRef<'g> {
         let ptr = std::ptr::with_exposed_provenance_mut((self.word & ADDRESS) as usize);
-        let ptr = NonNull::new(ptr).expect("no record lies at address 0");
+        // SAFETY: the invariant of the type: no record lies at address 0.
+        let ptr = unsafe { NonNull::new_unchecked(ptr) };
         // SAFETY: the invariant of the type.
         unsafe { RecRef::protect(ptr) }
     }
@@ -78,6 +82,12 @@ impl<'g> Entry<'g> {
         self.record().prefetch();
     }
 
+    /// Whether its key is greater than that of another one with the same hint.
+    #[cold]
+    fn is_behind(self, other: Self) -> bool {
+        self.record().key() > other.record().key()
+    }
+
     /// Compares the record's key with another one; by their order hints where these differ.
     #[inline]
     pub(super) fn compare(self, key: &[u8], hint: u16) -> Ordering {
@@ -85,32 +95,147 @@ impl<'g> Entry<'g> {
     }
 }
 
-/// The entries of one block, given out in the order of their keys.
+/// Entries that were copied from a block.
+struct Copies<'g> {
+    /// The first `len` are written.
+    entries: [MaybeUninit<Entry<'g>>; MOST_WORDS],
+    len: usize,
+}
+
+impl<'g> Copies<'g> {
+    fn new() -> Self {
+        Self { entries: [const { MaybeUninit::uninit() }; MOST_WORDS], len: 0 }
+    }
+
+    /// Adds an entry if it is to be kept; writes it in any case.
+    #[inline]
+    fn push_if(&mut self, entry: Entry<'g>, kept: bool) {
+        self.entries[self.len].write(entry);
+        self.len += usize::from(kept);
+    }
+
+    fn extend(&mut self, entries: &[Entry<'g>]) {
+        self.entries[self.len..][..entries.len()].write_copy_of_slice(entries);
+        self.len += entries.len();
+    }
+
+    #[inline]
+    fn all(&self) -> &[Entry<'g>] {
+        // SAFETY: the invariant of `len`.
+        unsafe { self.entries[..self.len].assume_init_ref() }
+    }
+
+    #[inline]
+    fn all_mut(&mut self) -> &mut [Entry<'g>] {
+        // SAFETY: the invariant of `len`.
+        unsafe { self.entries[..self.len].assume_init_mut() }
+    }
+
+    /// Adds those of the words `from..to` of a block for which `keep` holds.
+    #[inline]
+    fn take(
+        &mut self,
+        words: Words<'g>,
+        from: usize,
+        to: usize,
+        mut keep: impl FnMut(&mut Entry<'g>) -> bool,
+    ) {
+        for at in from..to.min(MOST_WORDS) {
+            let Some(mut entry) = words.entry(at) else { break };
+            let kept = keep(&mut entry);
+            self.push_if(entry, kept);
+        }
+    }
+
+    /// Brings the entries into the order of their keys.
+    fn sort(&mut self) {
+        let all = self.all_mut();
+        all.sort_unstable_by_key(|entry| entry.word);
+        if all.windows(2).any(|pair| pair[0].hint() == pair[1].hint()) {
+            Self::sort_by_keys(all);
+        }
+    }
+
+    #[cold]
+    fn sort_by_keys(entries: &mut [Entry<'g>]) {
+        entries.sort_unstable_by(|a, b| a.compare(b.record().key(), b.hint()));
+    }
+
+    /// Puts other entries between these. Both are in order.
+    fn merge(&mut self, others: &[Entry<'g>]) {
+        let (mut own, mut other) = (self.len, others.len());
+        // Makes room; what stands there is written over from the end on.
+        self.extend(others);
+        let all = self.all_mut();
+        while own > 0 && other > 0 {
+            // SAFETY: `own` is above 0, and not above the length of before.
+            let mine = unsafe { *all.get_unchecked(own - 1) };
+            // SAFETY: `other` is above 0, and not above the length.
+            let theirs = unsafe { *others.get_unchecked(other - 1) };
+            let is_mine_last = if mine.hint() == theirs.hint() {
+                mine.is_behind(theirs)
+            } else {
+                mine.word > theirs.word
+            };
+            // SAFETY: both sum up to the length at most, and to 2 at least.
+            let place = unsafe { all.get_unchecked_mut(own + other - 1) };
+            *place = if is_mine_last { mine } else { theirs };
+            own -= usize::from(is_mine_last);
+            other -= usize::from(!is_mine_last);
+        }
+        all[own..own + other].copy_from_slice(&others[..other]);
+    }
+}
+
+/// The entries of one block in the order of their keys.
 ///
-/// A block has its first words in order and those that came later behind them: they are ordered for
-/// themselves, and both are merged as far as somebody asks. By their hints where these differ; keys
-/// are read where they do not.
+/// A block has its first words in order and those that came later behind them. Only those are ordered,
+/// and put between the others: by their hints where these differ; keys are read where they do not. A
+/// block to which nothing came is read in place.
 pub(super) struct Ordered<'g> {
-    /// Both are followed by [`Entry::LAST`].
-    first: [Entry<'g>; MOST_WORDS + 1],
-    later: [Entry<'g>; MOST_WORDS + 1],
-    firsts: usize,
-    laters: usize,
-    /// What was taken of both.
-    taken: (usize, usize),
-    merged: [Entry<'g>; MOST_WORDS],
+    merged: Copies<'g>,
+    /// The words of the block, if nothing had to be put between them.
+    in_place: &'g [Entry<'g>],
 }
 
 impl<'g> Ordered<'g> {
+    #[inline]
     pub(super) fn new() -> Self {
-        Self {
-            first: [Self::LAST; MOST_WORDS + 1],
-            later: [Self::LAST; MOST_WORDS + 1],
-            firsts: 0,
-            laters: 0,
-            taken: (0, 0),
-            merged: [Self::LAST; MOST_WORDS],
+        Self { merged: Copies::new(), in_place: &[] }
+    }
+
+    /// No entries.
+    pub(super) fn clear(&mut self) {
+        (self.merged.len, self.in_place) = (0, &[]);
+    }
+
+    /// Replaces the entries by those of a block whose hints are not below `from` and for which `keep`
+    /// holds. Of the words each that can still change is read once, in here. Level 0.
+    ///
+    /// `keep` is asked about words that came later only, unless the block is of a model.
+    #[inline]
+    pub(super) fn enter(
+        &mut self,
+        block: BlockRef<'g>,
+        from: u16,
+        mut keep: impl FnMut(Entry<'g>) -> bool,
+    ) {
+        self.clear();
+        let mut keep = |entry: &mut Entry<'g>| entry.hint() >= from && keep(*entry);
+        let Some(firsts) = block.in_order() else {
+            return self.fill(block, keep);
+        };
+        self.merged.take(block.words(), block.sorted(), block.capacity(), &mut keep);
+        let below = if from == 0 { 0 } else { firsts.partition_point(|one| one.hint() < from) };
+        let firsts = &firsts[below..];
+        if self.merged.len == 0 {
+            self.in_place = firsts;
+            return;
         }
+        // Begun before the rest is ordered: most of them are among the first in the end.
+        firsts.iter().take(EARLY).for_each(|entry| entry.prefetch());
+        self.merged.sort();
+        self.merged.merge(firsts);
     }
 
     /// Replaces the entries by those of a block for which `keep` holds. Its words are read once, in order.
@@ -121,80 +246,17 @@ impl<'g> Ordered<'g> {
         block: BlockRef<'g>,
         mut keep: impl FnMut(&mut Entry<'g>) -> bool,
     ) {
-        (self.firsts, self.laters, self.taken) = (0, 0, (0, 0));
-        let (words, sorted) = (block.words(), block.sorted().min(MOST_WORDS));
-        for at in 0..sorted {
-            let Some(mut entry) = words.entry(at) else { break };
-            let kept = keep(&mut entry);
-            self.first[self.firsts] = entry;
-            self.firsts += usize::from(kept);
-        }
-        for at in sorted..words.len().min(MOST_WORDS) {
-            let Some(mut entry) = words.entry(at) else { break };
-            let kept = keep(&mut entry);
-            self.later[self.laters] = entry;
-            self.laters += usize::from(kept);
-        }
-        // Begun before the rest is ordered: most of them are among the first in the end.
-        self.first[..self.firsts.min(EARLY)].iter().for_each(|entry| entry.prefetch());
-        if self.laters == 0 {
-            return;
-        }
-        self.first[self.firsts] = Self::LAST;
-        self.later[self.laters] = Self::LAST;
-        self.later[..self.laters].sort_unstable_by(|a, b| {
-            a.hint().cmp(&b.hint()).then_with(|| a.record().key().cmp(b.record().key()))
-        });
-    }
-
-    /// In the place of an entry: behind all others.
-    const LAST: Entry<'g> = Entry { word: u64::MAX, protected: PhantomData };
-
-    /// Number of entries.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.firsts + self.laters
-    }
-
-    /// Number of entries with this hint, when none has a smaller one.
-    pub(super) fn count_of_hint(&self, hint: u16) -> usize {
-        let count = |of: &[Entry<'g>]| of.iter().take_while(|entry| entry.hint() == hint).count();
-        count(&self.first[..self.firsts]) + count(&self.later[..self.laters])
-    }
-
-    /// The first `wanted` entries, or all if there are fewer.
-    #[inline]
-    pub(super) fn first(&mut self, wanted: usize) -> &[Entry<'g>] {
-        let (mut first, mut later) = self.taken;
-        let wanted = wanted.min(self.len());
-        if self.laters == 0 {
-            return &self.first[..wanted];
-        }
-        while first + later < wanted {
-            let (one, other) = (self.first[first], self.later[later]);
-            let is_first = match one.hint().cmp(&other.hint()) {
-                Ordering::Equal => self.is_first_in_turn(first, later),
-                unequal => unequal.is_lt(),
-            };
-            self.merged[first + later] = if is_first { one } else { other };
-            first += usize::from(is_first);
-            later += usize::from(!is_first);
-        }
-        self.taken = (first, later);
-        &self.merged[..wanted]
+        self.clear();
+        let (words, sorted, mut firsts) = (block.words(), block.sorted(), Copies::new());
+        firsts.take(words, 0, sorted, &mut keep);
+        self.merged.take(words, sorted, words.len(), &mut keep);
+        self.merged.sort();
+        self.merged.merge(firsts.all());
     }
 
     /// All entries.
-    pub(super) fn all(&mut self) -> &[Entry<'g>] {
-        self.first(MOST_WORDS)
-    }
-
-    /// Whether, of two with equal hints, the one of the words in order comes first.
-    #[cold]
-    fn is_first_in_turn(&self, first: usize, later: usize) -> bool {
-        if first == self.firsts || later == self.laters {
-            return first < self.firsts;
-        }
-        self.first[first].record().key() < self.later[later].record().key()
+    #[inline]
+    pub(super) fn all(&self) -> &[Entry<'g>] {
+        if self.merged.len == 0 { self.in_place } else { self.merged.all() }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::ptr::NonNull;
 
-use super::record::RecRef;
-use crate::sync::atomic::AtomicU64;
+use super::record::{MOVED, RecRef};
+use crate::mutant::{Mutant, order, planted};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Value of a cell that leads to nothing yet.
 pub const EMPTY: u64 = 0;
@@ -45,6 +46,7 @@ impl<'g> Record<'g> {
 
     /// The key.
     #[must_use]
+    #[inline]
     pub fn key(self) -> &'g [u8] {
         self.0.key()
     }
@@ -53,6 +55,7 @@ impl<'g> Record<'g> {
     /// [`crate::List::relocate`] sets it, and from then on another record has the key. So in a list
     /// in which records move, a cell is changed by compare-and-swap only; see [`Record::follow`].
     #[must_use]
+    #[inline]
     pub fn cell(self) -> &'g AtomicU64 {
         self.0.cell()
     }
@@ -72,18 +75,21 @@ impl<'g> Record<'g> {
 
     /// Start of the inline part, aligned to 8 bytes. The list never reads it.
     #[must_use]
+    #[inline]
     pub fn inline(self) -> NonNull<u8> {
         self.0.inline()
     }
 
     /// Length of the inline part in bytes.
     #[must_use]
+    #[inline]
     pub fn inline_len(self) -> usize {
         self.0.inline_len()
     }
 
     /// Address of the record, to come back to it later with [`crate::List::record_from_raw`].
     #[must_use]
+    #[inline]
     pub fn as_raw(self) -> NonNull<u8> {
         self.0.as_ptr().cast()
     }
@@ -104,6 +110,57 @@ impl std::fmt::Debug for Record<'_> {
             .field("key", &format_args!("\"{}\"", self.key().escape_ascii()))
             .field("inline_len", &self.inline_len())
             .finish_non_exhaustive()
+    }
+}
+
+/// A record that a walk came to, and what its cell held then.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'g> {
+    record: Record<'g>,
+    cell: u64,
+}
+
+impl<'g> Seen<'g> {
+    /// Reads the cell of a record.
+    #[inline]
+    pub(super) fn look_at(record: RecRef<'g>) -> Self {
+        // ORDERING: Acquire; pairs with the Release in `move_to`, and with what the layer above
+        // published by the cell.
+        let acquire = order(Mutant::RelaxedMoveLoad, Ordering::Acquire);
+        Self { record: Record(record), cell: record.cell().load(acquire) }
+    }
+
+    /// The record, which may be sealed, or may have moved.
+    #[must_use]
+    #[inline]
+    pub fn record(self) -> Record<'g> {
+        self.record
+    }
+
+    /// What the record's cell held, read with Acquire.
+    #[must_use]
+    #[inline]
+    pub fn cell(self) -> u64 {
+        self.cell
+    }
+
+    /// The record that has the key, and what its cell held: this one, or the last of those that it moved
+    /// to. None when it is sealed.
+    #[must_use]
+    #[inline]
+    pub fn live(self) -> Option<(Record<'g>, u64)> {
+        match self.cell {
+            SEALED if !planted(Mutant::ScanReadsCellsEarly) => None,
+            cell if cell & MOVED == 0 || planted(Mutant::MovedNotFollowed) => {
+                Some((self.record, cell))
+            }
+            _ => self.live_successor(),
+        }
+    }
+
+    #[cold]
+    fn live_successor(self) -> Option<(Record<'g>, u64)> {
+        Some(self.record.follow()).filter(|(_, cell)| *cell != SEALED)
     }
 }
 

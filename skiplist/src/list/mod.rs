@@ -18,8 +18,8 @@
 //! the hints of an inner block's sorted words lie together and are counted in six vectors. At level 0
 //! it compares *fingerprints*, a byte of a hash for each word, in four. So a level costs about three
 //! cache lines of its block and one of the anchor, whatever the number of words, and keys are read
-//! where hints are equal. A walk orders a block's entries by their order hints, and loads records a few
-//! ahead of the one that it hands out.
+//! where hints are equal. A walk reads a block's sorted words in place, orders those that came later by
+//! their order hints, puts them between, and loads records a few ahead of the one that it hands out.
 //!
 //! # How it changes
 //!
@@ -105,5 +105,5 @@ mod work;
 
 pub use bulk::{Segment, SegmentBuilder};
 pub use compact::Compacted;
-pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED};
+pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED, Seen};
 pub use list::{List, Shape};

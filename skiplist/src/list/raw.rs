@@ -366,7 +366,7 @@ impl<'g> BlockRef<'g> {
         if !cfg!(whimbrel_loom) {
             // ORDERING: Relaxed; never followed.
             let next = self.header().next.load(Ordering::Relaxed) & !FROZEN;
-            prefetch(next, self.bytes() as u64);
+            prefetch(next, 512);
         }
     }
 

@@ -52,7 +52,8 @@ struct Shape {
 impl Shape {
     #[inline]
     const fn inline_offset(self) -> usize {
-        (size_of::<RecHeader>() + self.key_len).next_multiple_of(ALIGN)
+        // Shorter than `next_multiple_of`, and every read of a value comes past here.
+        (size_of::<RecHeader>() + self.key_len + (ALIGN - 1)) & !(ALIGN - 1)
     }
 
     #[inline]
@@ -101,6 +102,7 @@ impl<'g> RecRef<'g> {
         self.ptr
     }
 
+    #[inline]
     fn header(self) -> &'g RecHeader {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
@@ -110,11 +112,12 @@ impl<'g> RecRef<'g> {
     }
 
     /// Begins to load the record: its first line, and the second where a record of 48 bytes would
-    /// reach it. A prefetch too many costs a scan as much as one too few.
+    /// reach it. A prefetch too many costs a scan as much as one too few, a branch as much as several.
     #[inline]
     pub(super) fn prefetch(self) {
         let address = self.ptr.as_ptr().expose_provenance() as u64;
-        super::scan::prefetch(address, if address % 64 > 16 { 128 } else { 64 });
+        super::scan::prefetch(address, 1);
+        super::scan::prefetch(address + 47, 1);
     }
 
     #[inline]
@@ -127,6 +130,7 @@ impl<'g> RecRef<'g> {
         self.header().head
     }
 
+    #[inline]
     pub(super) fn key(self) -> &'g [u8] {
         let len = usize::from(self.header().key_len);
         // SAFETY: the key follows the header.
@@ -135,15 +139,18 @@ impl<'g> RecRef<'g> {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
     }
 
+    #[inline]
     pub(super) fn inline(self) -> NonNull<u8> {
         // SAFETY: the inline part lies at this offset of the allocation (one past when empty).
         unsafe { self.ptr.cast::<u8>().add(self.shape().inline_offset()) }
     }
 
+    #[inline]
     pub(super) fn inline_len(self) -> usize {
         self.header().inline_len as usize
     }
 
+    #[inline]
     pub(super) fn cell(self) -> &'g AtomicU64 {
         &self.header().cell
     }

@@ -1,4 +1,4 @@
-//! Walks over level 0, both ways (step 9): a block's records are ordered when the walk enters it, and
+//! Walks over level 0, both ways (step 9): a block's records are in order when the walk enters it, and
 //! records are loaded a few ahead of the one that is handed out.
 
 use std::cmp::Ordering;
@@ -7,9 +7,8 @@ use std::ops::{Bound, ControlFlow};
 use super::entry::{Entry, Ordered};
 use super::hint::Needle;
 use super::raw::BlockRef;
-use super::record::RecRef;
 use super::search::Place;
-use super::{List, Record};
+use super::{List, Record, Seen};
 use crate::Guard;
 use crate::mutant::{Mutant, planted};
 
@@ -17,24 +16,24 @@ use crate::mutant::{Mutant, planted};
 /// some 100 ns, and what is done with one takes a tenth of that or less.
 const AHEAD: usize = 10;
 
-/// So many records are handed out between two looks ahead.
-const STEP: usize = 5;
+/// As [`AHEAD`], beyond the block in which the walk began: many walks end there.
+const AHEAD_AT_FIRST: usize = 5;
 
 /// Reads a block that was on the chain in this session, from an order hint on.
 ///
 /// All words are read before any cell: a record whose successor of equal key is here was sealed when
-/// that one was inserted (B8), and whoever hands it out sees that.
+/// that one was inserted (B8), and whoever hands it out sees that. The words in order have no part in
+/// this: they never change, so it is as if they had been read here.
 fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
-    block.prefetch();
-    page.fill(block, |entry| {
-        let dead_early = planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed();
-        entry.hint() >= from && !dead_early
+    page.enter(block, from, |entry| {
+        !(planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed())
     });
 }
 
-/// The record to hand out for one that was read, unless it is to be passed over.
-fn live(record: RecRef<'_>) -> Option<RecRef<'_>> {
-    if planted(Mutant::ScanReadsCellsEarly) { Some(record) } else { record.live() }
+/// Begins to load records.
+#[inline]
+fn load<'e, 'g: 'e>(entries: impl Iterator<Item = &'e Entry<'g>>) {
+    entries.for_each(|entry| entry.prefetch());
 }
 
 /// Number of entries below a key, or not above it.
@@ -44,6 +43,80 @@ fn count_to(entries: &[Entry<'_>], needle: Needle<'_>, hint: u16, or_equal: bool
         Ordering::Equal => or_equal,
         Ordering::Greater => false,
     })
+}
+
+/// The key of a bound, and whether the walk comes past the key itself.
+fn key_of<'k>(bound: Bound<&'k [u8]>) -> Option<(Needle<'k>, bool)> {
+    match bound {
+        Bound::Unbounded => None,
+        Bound::Included(key) => Some((Needle::new(key), true)),
+        Bound::Excluded(key) => Some((Needle::new(key), false)),
+    }
+}
+
+/// Whether nothing can lie between the bounds because they are not in order, or one key.
+fn are_crossed(lo: Bound<&[u8]>, hi: Bound<&[u8]>) -> bool {
+    match (lo, hi) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(lo), Bound::Included(hi)) => lo > hi,
+        (Bound::Included(lo) | Bound::Excluded(lo), Bound::Included(hi) | Bound::Excluded(hi)) => {
+            lo >= hi
+        }
+    }
+}
+
+/// The entries of a block that lie up to an upper end, and whether the walk ends with this block. The
+/// end is not below the block's range.
+fn up_to<'e, 'g>(
+    block: BlockRef<'g>,
+    entries: &'e [Entry<'g>],
+    end: Option<(Needle<'_>, bool)>,
+) -> (&'e [Entry<'g>], bool) {
+    match end {
+        Some((needle, or_equal)) if !block.ends_before(Place::At(needle)) => {
+            let hint = needle.order_hint(block.shared());
+            (&entries[..count_to(entries, needle, hint, or_equal)], true)
+        }
+        _ => (entries, false),
+    }
+}
+
+/// As [`up_to`], down to a lower end, which is not above the block's range.
+fn down_to<'e, 'g>(
+    block: BlockRef<'g>,
+    entries: &'e [Entry<'g>],
+    end: Option<(Needle<'_>, bool)>,
+) -> (&'e [Entry<'g>], bool) {
+    match end {
+        Some((needle, or_equal)) if block.is_leftmost() || block.anchor().key() <= needle.key => {
+            let hint = needle.order_hint(block.shared());
+            (&entries[count_to(entries, needle, hint, !or_equal)..], true)
+        }
+        _ => (entries, block.is_leftmost()),
+    }
+}
+
+/// The first entries, so many and those that have the key of the last of them: a walk that went on behind
+/// the key would miss the live one of them.
+fn first_of<'e, 'g>(entries: &'e [Entry<'g>], most: usize) -> &'e [Entry<'g>] {
+    let mut len = entries.len().min(most);
+    while 0 < len && len < entries.len() && are_of_one_key(entries[len - 1], entries[len]) {
+        len += 1;
+    }
+    &entries[..len]
+}
+
+/// As [`first_of`], from the other end.
+fn last_of<'e, 'g>(entries: &'e [Entry<'g>], most: usize) -> &'e [Entry<'g>] {
+    let mut from = entries.len().saturating_sub(most);
+    while 0 < from && from < entries.len() && are_of_one_key(entries[from - 1], entries[from]) {
+        from -= 1;
+    }
+    &entries[from..]
+}
+
+fn are_of_one_key(one: Entry<'_>, other: Entry<'_>) -> bool {
+    one.hint() == other.hint() && one.record().key() == other.record().key()
 }
 
 impl List {
@@ -66,59 +139,103 @@ impl List {
         g: &'g Guard<'_>,
         mut f: impl FnMut(Record<'g>) -> ControlFlow<()>,
     ) {
+        self.walk_some(from, Bound::Unbounded, usize::MAX, g, |seen| match seen.live() {
+            Some((record, _)) => f(record),
+            None => ControlFlow::Continue(()),
+        });
+    }
+
+    /// As [`List::walk`], up to the upper bound `to`, past `most` records, at least one, and those few more
+    /// that have the key of the last. Returns that one if the walk ended there, so that there may be more.
+    ///
+    /// `f` gets every record, sealed and moved ones too: [`Seen::live`] tells.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    pub fn walk_some<'g>(
+        &'g self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        most: usize,
+        g: &'g Guard<'_>,
+        mut f: impl FnMut(Seen<'g>) -> ControlFlow<()>,
+    ) -> Option<Record<'g>> {
         self.check(g);
-        let (mut page, mut next_page) = (&mut Ordered::new(), &mut Ordered::new());
-        let (mut block, mut at) = match from {
-            Bound::Unbounded => {
-                let start = self.leftmost(0);
-                read(page, start, 0);
-                (start, 0)
-            }
-            Bound::Included(key) | Bound::Excluded(key) => {
-                let needle = Needle::new(key);
-                let start = self.seek(0, Place::At(needle));
-                let hint = needle.order_hint(start.shared());
-                read(page, start, hint);
-                // Those of equal hints come first, and are few or all that there are.
-                let equal = page.count_of_hint(hint);
-                let first = page.first(equal);
-                (start, count_to(first, needle, hint, matches!(from, Bound::Excluded(_))))
-            }
-        };
-        page.first(at + AHEAD).iter().skip(at).for_each(|entry| entry.prefetch());
-        loop {
-            let (len, mut next) = (page.len(), None);
-            if len - at <= 2 * (AHEAD + STEP) {
-                block.prefetch_next();
-            }
-            while at < len {
-                let to = (at + STEP).min(len);
-                let ahead = page.first(to + AHEAD);
-                ahead.iter().skip(at + AHEAD).for_each(|entry| entry.prefetch());
-                if to + AHEAD > len {
-                    if next.is_none() {
-                        next = Self::successor(block).inspect(|next| read(next_page, *next, 0));
-                    }
-                    let ahead = next_page.first(to + AHEAD - len);
-                    ahead.iter().rev().take(STEP).for_each(|entry| entry.prefetch());
-                } else if len - to <= AHEAD + STEP {
-                    block.prefetch_next();
-                }
-                for entry in &page.first(to)[at..] {
-                    if live(entry.record()).is_some_and(|record| f(Record(record)).is_break()) {
-                        return;
-                    }
-                }
-                at = to;
-            }
-            if next.is_none() {
-                next = Self::successor(block).inspect(|next| read(next_page, *next, 0));
-                next_page.first(AHEAD).iter().for_each(|entry| entry.prefetch());
-            }
-            let Some(next) = next else { return };
-            std::mem::swap(&mut page, &mut next_page);
-            (block, at) = (next, 0);
+        if are_crossed(from, to) {
+            return None;
         }
+        let end = key_of(to);
+        let (mut page, mut next_page) = (&mut Ordered::new(), &mut Ordered::new());
+        let (mut block, mut skip) = self.enter(page, from);
+        let (mut left, mut reach) = (most.max(1), AHEAD_AT_FIRST);
+        loop {
+            let (entries, is_end) = up_to(block, &page.all()[skip..], end);
+            let entries = first_of(entries, left);
+            left = left.saturating_sub(entries.len());
+            let (len, is_last) = (entries.len(), is_end || left == 0);
+            // The next block begins to be loaded at `far`, and is read at `beyond`.
+            let near = len.saturating_sub(AHEAD);
+            let far = near.saturating_sub(AHEAD);
+            let beyond = len.saturating_sub(reach).max(near);
+            let mut next = None;
+            for part in 0..4 {
+                let (now, ahead) = match part {
+                    0 => (&entries[..far], &entries[near - far..]),
+                    1 => {
+                        if !is_last {
+                            block.prefetch_next();
+                        }
+                        (&entries[far..near], &entries[len - (near - far)..])
+                    }
+                    2 => (&entries[near..beyond], &entries[near..beyond]),
+                    _ => {
+                        next = if is_last { None } else { Self::successor(block) };
+                        match next {
+                            Some(next) => read(next_page, next, 0),
+                            None => next_page.clear(),
+                        }
+                        let (now, ahead) = (&entries[beyond..], next_page.all());
+                        load(ahead.iter().take(AHEAD).skip(now.len()));
+                        (now, if ahead.len() < now.len() { now } else { ahead })
+                    }
+                };
+                for (entry, other) in now.iter().zip(&ahead[..now.len()]) {
+                    other.prefetch();
+                    if f(Seen::look_at(entry.record())).is_break() {
+                        return None;
+                    }
+                }
+            }
+            if left == 0 {
+                return entries.last().map(|entry| Record(entry.record()));
+            }
+            let next = next?;
+            std::mem::swap(&mut page, &mut next_page);
+            (block, skip, reach) = (next, 0, AHEAD);
+        }
+    }
+
+    /// Reads the block where a walk upwards begins, and begins to load its first records. Returns the
+    /// number of its entries below the walk.
+    fn enter<'g>(&'g self, page: &mut Ordered<'g>, from: Bound<&[u8]>) -> (BlockRef<'g>, usize) {
+        let Some((needle, is_included)) = key_of(from) else {
+            let block = self.leftmost(0);
+            read(page, block, 0);
+            load(page.all().iter().take(AHEAD));
+            return (block, 0);
+        };
+        let block = self.seek(0, Place::At(needle));
+        block.prefetch();
+        let hint = needle.order_hint(block.shared());
+        read(page, block, hint);
+        let entries = page.all();
+        load(entries.iter().take(AHEAD));
+        // Those of equal hints come first, and are few or all that there are.
+        let equal = entries.iter().take_while(|entry| entry.hint() == hint).count();
+        let below = count_to(&entries[..equal], needle, hint, !is_included);
+        load(entries.iter().take(below + AHEAD).skip(AHEAD));
+        (block, below)
     }
 
     /// Calls `f` for every record from the upper bound `from` downwards that is not sealed, in
@@ -134,41 +251,98 @@ impl List {
         g: &'g Guard<'_>,
         mut f: impl FnMut(Record<'g>) -> ControlFlow<()>,
     ) {
+        self.walk_back_some(from, Bound::Unbounded, usize::MAX, g, |seen| match seen.live() {
+            Some((record, _)) => f(record),
+            None => ControlFlow::Continue(()),
+        });
+    }
+
+    /// As [`List::walk_back`], down to the lower bound `to`, past `most` records: as
+    /// [`List::walk_some`].
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    pub fn walk_back_some<'g>(
+        &'g self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        most: usize,
+        g: &'g Guard<'_>,
+        mut f: impl FnMut(Seen<'g>) -> ControlFlow<()>,
+    ) -> Option<Record<'g>> {
         self.check(g);
-        let page = &mut Ordered::new();
+        if are_crossed(to, from) {
+            return None;
+        }
+        let end = key_of(to);
+        let (mut page, mut next_page) = (&mut Ordered::new(), &mut Ordered::new());
         let place = match from {
             Bound::Unbounded => Place::End,
             Bound::Included(key) => Place::at(key),
             Bound::Excluded(key) => Place::before(key),
         };
-        let mut block = self.seek(0, place);
-        read(page, block, 0);
-        let mut all = page.all();
-        if let Some(needle) = place.bound() {
-            let hint = needle.order_hint(block.shared());
-            all = &all[..count_to(all, needle, hint, matches!(from, Bound::Included(_)))];
-        }
+        let (mut block, mut len) = self.enter_back(page, place, matches!(from, Bound::Included(_)));
+        load(page.all()[..len].iter().rev().take(AHEAD));
+        let (mut left, mut reach) = (most.max(1), AHEAD_AT_FIRST);
         loop {
-            all.iter().rev().take(AHEAD).for_each(|entry| entry.prefetch());
-            for (at, entry) in all.iter().enumerate().rev() {
-                if let Some(ahead) = at.checked_sub(AHEAD) {
-                    all[ahead].prefetch();
+            let (entries, is_end) = down_to(block, &page.all()[..len], end);
+            let entries = last_of(entries, left);
+            left = left.saturating_sub(entries.len());
+            let is_last = is_end || left == 0;
+            // The next block is read at `beyond`.
+            let near = entries.len().min(AHEAD);
+            let beyond = near.min(reach);
+            let (mut next, mut next_len) = (None, 0);
+            for part in 0..3 {
+                let (now, ahead) = match part {
+                    0 => (&entries[near..], &entries[..entries.len() - near]),
+                    1 => (&entries[beyond..near], &entries[beyond..near]),
+                    _ => {
+                        if !is_last {
+                            let low = Place::before(block.anchor().key());
+                            let (block, len) = self.enter_back(next_page, low, false);
+                            (next, next_len) = (Some(block), len);
+                        }
+                        let (now, ahead) = (&entries[..beyond], &next_page.all()[..next_len]);
+                        load(ahead.iter().rev().take(AHEAD).skip(now.len()));
+                        (now, if ahead.len() < now.len() { now } else { ahead })
+                    }
+                };
+                let ahead = &ahead[ahead.len() - now.len()..];
+                for (entry, other) in now.iter().zip(ahead).rev() {
+                    other.prefetch();
+                    if f(Seen::look_at(entry.record())).is_break() {
+                        return None;
+                    }
                 }
-                let record = entry.record();
-                if live(record).is_some_and(|record| f(Record(record)).is_break()) {
-                    return;
-                }
             }
-            if block.is_leftmost() {
-                return;
+            if left == 0 {
+                return entries.first().map(|entry| Record(entry.record()));
             }
-            let low = Needle::new(block.anchor().key());
-            block = self.seek(0, Place::Before(low));
-            read(page, block, 0);
-            all = page.all();
-            if !planted(Mutant::ScanBackNotCut) {
-                all = &all[..count_to(all, low, low.order_hint(block.shared()), false)];
-            }
+            let next = next?;
+            std::mem::swap(&mut page, &mut next_page);
+            (block, len, reach) = (next, next_len, AHEAD);
         }
+    }
+
+    /// Reads the block where a search ends; returns the number of its entries below the place.
+    fn enter_back<'g>(
+        &'g self,
+        page: &mut Ordered<'g>,
+        place: Place<'_>,
+        or_equal: bool,
+    ) -> (BlockRef<'g>, usize) {
+        let block = self.seek(0, place);
+        block.prefetch();
+        read(page, block, 0);
+        let entries = page.all();
+        let len = match place.bound() {
+            Some(needle) if !planted(Mutant::ScanBackNotCut) => {
+                count_to(entries, needle, needle.order_hint(block.shared()), or_equal)
+            }
+            _ => entries.len(),
+        };
+        (block, len)
     }
 }

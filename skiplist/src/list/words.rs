@@ -259,6 +259,21 @@ impl<'g> BlockRef<'g> {
         self.words().entry(at)
     }
 
+    /// The words in order, read in place; they never change. Not in models, whose atomics are not plain
+    /// words. Level 0.
+    #[inline]
+    pub(super) fn in_order(self) -> Option<&'g [Entry<'g>]> {
+        debug_assert!(self.level() == 0);
+        if cfg!(whimbrel_loom) {
+            return None;
+        }
+        let first = self.words().first.cast::<Entry<'g>>();
+        // SAFETY: so many first words lead to records that are retired in this session or later, as in
+        // `judge`. They were written before the block was published and nobody writes them again: only
+        // empty words are claimed and closed.
+        Some(unsafe { std::slice::from_raw_parts(first.as_ptr(), self.sorted()) })
+    }
+
     /// Claims the word for a record that is not shared yet, or for an anchor.
     ///
     /// # Errors
