@@ -227,7 +227,7 @@ impl<'g> Access<'g> {
                 let new = VersionRef::Inline(record);
                 let change = Change { record, new, old: None };
                 self.store.count_installed(key, &change);
-                let number = new.stamp().settle(self.clock, By::Owner);
+                let number = new.stamp().settle(self.clock, By::Installer);
                 self.settled(change, number);
                 Ok(None)
             }
@@ -270,7 +270,7 @@ impl<'g> Access<'g> {
                 StampWord::pending()
             };
             if let Ok(change) = self.install(record, old, Fresh::new(stamp, value)) {
-                let number = change.new.stamp().settle(self.clock, By::Owner);
+                let number = change.new.stamp().settle(self.clock, By::Installer);
                 self.settled(change, number);
                 return Ok(Some(answer));
             }

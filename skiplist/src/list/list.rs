@@ -9,7 +9,7 @@ use super::record::{OwnedRec, RecHeader, RecRef};
 use super::scan::Matches;
 use super::search::{Place, find_among, find_in, records};
 use super::tally::Tally;
-use super::work::{Claim, Work};
+use super::work::{Claim, Sought, Work};
 use super::{FindOrInsert, Record};
 use crate::mutant::{Mutant, order, planted};
 use crate::sync::Arc;
@@ -188,9 +188,9 @@ impl List {
         if key.len() > MAX_KEY_LEN {
             return Err(KeyTooLong { len: key.len() });
         }
-        let needle = Needle::new(key);
-        let mut block = self.seek(0, Place::At(needle));
-        let end = match find_in(block, needle, !planted(Mutant::SealIgnored)) {
+        let sought = Sought::new(key);
+        let mut block = self.seek(0, Place::At(sought.needle));
+        let end = match sought.find_in(block, !planted(Mutant::SealIgnored)) {
             Ok(found) => return Ok(FindOrInsert::Found(Record(found))),
             Err(end) => end,
         };
@@ -201,7 +201,7 @@ impl List {
         let mut work = Work::new(self, g);
         // SAFETY: owned by `fresh`, or shared from the claim on and then protected by the session.
         let record = unsafe { RecRef::protect(fresh.record().as_ptr()) };
-        let mut claim = Work::claim_from(end, block, key, || record);
+        let mut claim = Work::claim_from(end, block, sought, || record);
         let made = loop {
             match claim {
                 Claim::Claimed(record) => {
@@ -212,8 +212,8 @@ impl List {
                 Claim::Found(found) => break FindOrInsert::Found(Record(found)),
                 Claim::Full => {
                     work.make_room(block);
-                    block = self.seek(0, Place::At(needle));
-                    claim = Work::claim(block, key, || record);
+                    block = self.seek(0, Place::At(sought.needle));
+                    claim = Work::claim(block, sought, || record);
                 }
             }
         };
@@ -407,9 +407,10 @@ impl List {
         first
     }
 
-    /// Accounts for blocks and anchors that won a decision.
-    pub(super) fn note_built(&self, blocks: &[BlockRef<'_>], anchors: &[RecRef<'_>]) {
-        let blocks: usize = blocks.iter().map(|block| block.bytes()).sum();
+    /// Accounts for blocks and anchors that won a decision: the first of equal blocks, and the anchors of
+    /// the others.
+    pub(super) fn note_built(&self, first: BlockRef<'_>, anchors: &[RecRef<'_>]) {
+        let blocks = first.bytes() * (1 + anchors.len());
         let anchors: usize = anchors.iter().map(|anchor| anchor.bytes()).sum();
         self.tally.add(0, blocks + anchors);
     }

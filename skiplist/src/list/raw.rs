@@ -124,7 +124,16 @@ impl<'g> BlockRef<'g> {
     ///
     /// The block belongs to nobody yet: it is published, or given back by [`BlockRef::free`].
     pub(super) fn new(plan: Plan<'g>, records: &[RecRef<'g>]) -> Self {
-        assert!(records.len() <= plan.capacity && plan.capacity <= MOST_WORDS);
+        let block = Self::empty(plan, records.len());
+        for (at, record) in records.iter().enumerate() {
+            block.prepare_word(at, *record);
+        }
+        block
+    }
+
+    /// Makes a block without records, of which so many will be its first words.
+    pub(super) fn empty(plan: Plan<'g>, sorted: usize) -> Self {
+        assert!(sorted <= plan.capacity && plan.capacity <= MOST_WORDS);
         let layout = layout(plan.capacity, plan.level);
         // SAFETY: the header makes the size greater than zero.
         let raw = unsafe { memory::allocate(layout) };
@@ -138,7 +147,7 @@ impl<'g> BlockRef<'g> {
             next: AtomicU64::new(plan.next.map_or(0, BlockRef::to_word)),
             repl: AtomicU64::new(0),
             capacity: small(plan.capacity),
-            sorted: small(records.len()),
+            sorted: small(sorted),
             level: small(plan.level),
             dead: std::sync::atomic::AtomicU8::new(0),
             shared,
@@ -152,9 +161,6 @@ impl<'g> BlockRef<'g> {
         let block = Self { ptr, protected: PhantomData };
         // SAFETY: fresh memory behind the header.
         unsafe { block.prepare_empty() };
-        for (at, record) in records.iter().enumerate() {
-            block.prepare_word(at, *record);
-        }
         block
     }
 
@@ -290,7 +296,10 @@ impl<'g> BlockRef<'g> {
 
     /// Closes the first empty word and freezes `next` (step 3): the block's content is final.
     pub(super) fn freeze(self) {
-        for at in 0..self.capacity() {
+        // Words are claimed in turn: where the last one is not empty, none is.
+        let is_full = !matches!(self.word(self.capacity() - 1), Word::Empty);
+        let from = if is_full { self.capacity() } else { self.sorted() };
+        for at in from..self.capacity() {
             if planted(Mutant::WordsNotClosed) {
                 break;
             }

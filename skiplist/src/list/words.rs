@@ -15,6 +15,7 @@ use std::ptr::NonNull;
 use super::entry::{ADDRESS, Entry};
 use super::hint::{fingerprint, order_hint};
 use super::raw::{BlockRef, Header, MOST_WORDS};
+use super::rebuild::KeptEntry;
 use super::record::RecRef;
 use super::scan::{LANES, Matches, count_below, matches, prefetch};
 use crate::mutant::{Mutant, order};
@@ -140,29 +141,36 @@ impl<'g> BlockRef<'g> {
         self.words().entry(at)
     }
 
-    /// Claims the word for a record that is not shared yet, or for an anchor.
+    /// Claims the word for a record that is not shared yet, or for an anchor. Both are known of its key.
     ///
     /// # Errors
     ///
     /// What the word held, when it was not empty.
-    pub(super) fn claim(self, at: usize, record: RecRef<'_>) -> Result<(), Word<'g>> {
-        let word = Entry::word_of(record, order_hint(record.key(), self.shared()));
+    #[inline]
+    pub(super) fn claim(
+        self,
+        at: usize,
+        record: RecRef<'_>,
+        hint: u16,
+        fingerprint: u8,
+    ) -> Result<(), Word<'g>> {
+        let word = Entry::word_of(record, hint);
         // ORDERING: Release; pairs with the Acquire in `word`: publishes the record. Acquire on
         // failure: the winner's record is looked at next.
         let release = order(Mutant::RelaxedWordClaim, Ordering::Release);
         let acquire = order(Mutant::RelaxedWordFailure, Ordering::Acquire);
         self.slot(at).compare_exchange(EMPTY_WORD, word, release, acquire).map_err(Words::judge)?;
-        self.note(at, record);
+        self.note(at, record, fingerprint);
         Ok(())
     }
 
     /// Notes the fingerprint of a claimed word, or the address of its child.
-    fn note(self, at: usize, record: RecRef<'_>) {
+    fn note(self, at: usize, record: RecRef<'_>, fingerprint: u8) {
         if self.level() > 0 {
             self.note_child(at, record);
             return;
         }
-        let lane = u64::from(fingerprint(record.key())) << (at % LANES * 8);
+        let lane = u64::from(fingerprint) << (at % LANES * 8);
         // ORDERING: Relaxed; a fingerprint says nothing of what the word leads to, and readers load the
         // word, with Acquire.
         self.fingerprints()[at / LANES].fetch_or(lane, Ordering::Relaxed);
@@ -173,6 +181,48 @@ impl<'g> BlockRef<'g> {
             // ORDERING: Relaxed, both; never followed.
             let child = record.cell().load(Ordering::Relaxed);
             self.words().child(at).store(child, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads what the fingerprints say, a byte for each word. Level 0.
+    pub(super) fn read_fingerprints(self, bytes: &mut [u8]) {
+        for (line, bytes) in self.fingerprints().iter().zip(bytes.chunks_exact_mut(LANES)) {
+            // ORDERING: Relaxed; as in `note`: one that is there is right, whatever it is seen with.
+            bytes.copy_from_slice(&line.load(Ordering::Relaxed).to_le_bytes());
+        }
+    }
+
+    /// Writes the first words of a block that no other thread can reach: records in ascending order.
+    /// Their hints are of a block whose keys share so many bits, if they are of one.
+    pub(super) fn prepare_kept<'k>(
+        self,
+        entries: impl ExactSizeIterator<Item = KeptEntry<'k>>,
+        shared: Option<u32>,
+    ) {
+        let same_hints = shared == Some(self.shared());
+        let (words, level) = (self.words(), self.level());
+        let mut lanes = 0;
+        for (at, kept) in entries.enumerate() {
+            let record = kept.entry.record();
+            let hint = if same_hints {
+                kept.entry.hint()
+            } else {
+                order_hint(record.key(), self.shared())
+            };
+            // ORDERING: Relaxed; whoever publishes the block does it later.
+            words.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
+            if level > 0 {
+                self.prepare_order_hint(at, hint);
+                self.note_child(at, record);
+                continue;
+            }
+            let fingerprint = match kept.fingerprint {
+                0 => fingerprint(record.key()),
+                known => known,
+            };
+            lanes = if at % LANES == 0 { 0 } else { lanes } | u64::from(fingerprint) << (at % LANES * 8);
+            // ORDERING: Relaxed; as above.
+            self.fingerprints()[at / LANES].store(lanes, Ordering::Relaxed);
         }
     }
 
@@ -196,11 +246,17 @@ impl<'g> BlockRef<'g> {
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
         if self.level() > 0 && at < self.sorted() {
-            // SAFETY: there are as many hints as words.
-            let place = unsafe { self.hints_start().cast::<u16>().add(at) };
-            // SAFETY: as above; nobody else has the block.
-            unsafe { place.write(hint) };
+            self.prepare_order_hint(at, hint);
         }
+    }
+
+    /// Writes an order hint of a block above level 0 that no other thread can reach.
+    fn prepare_order_hint(self, at: usize, hint: u16) {
+        debug_assert!(at < self.capacity());
+        // SAFETY: there are as many hints as words.
+        let place = unsafe { self.hints_start().cast::<u16>().add(at) };
+        // SAFETY: as above; nobody else has the block.
+        unsafe { place.write(hint) };
     }
 
     /// Where the fingerprints match. Level 0.
