@@ -7,8 +7,8 @@ use crate::mutant::{Mutant, planted};
 use crate::registry::{Registry, Slot};
 use crate::stamp::By;
 use crate::sync::Arc;
-use crate::sync::{Counter, fence_behind_rmw};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Counter, fence_behind_rmw};
 
 /// One order of time for any number of stores: a snapshot number, an access barrier, and the
 /// registry of open snapshots.
@@ -63,6 +63,7 @@ impl Clock {
     /// Operations of a store pin by themselves; this is for gates, which must read their word inside
     /// a session. Never hold a guard across a wait.
     #[must_use]
+    #[inline]
     pub fn pin(&self) -> Guard<'_> {
         self.0.barrier.pin()
     }

@@ -324,6 +324,7 @@ impl Store {
     }
 
     /// Runs `f` inside a barrier session.
+    #[inline]
     pub(crate) fn access<R>(&self, f: impl for<'g> FnOnce(Access<'g>) -> R) -> R {
         let guard = self.0.clock.pin();
         f(Access::new(&self.0.clock.0, self.inner(), &guard))

@@ -45,6 +45,7 @@ impl<'g> Record<'g> {
 
     /// The key.
     #[must_use]
+    #[inline]
     pub fn key(self) -> &'g [u8] {
         self.0.key()
     }
@@ -53,6 +54,7 @@ impl<'g> Record<'g> {
     /// [`crate::List::relocate`] sets it, and from then on another record has the key. So in a list
     /// in which records move, a cell is changed by compare-and-swap only; see [`Record::follow`].
     #[must_use]
+    #[inline]
     pub fn cell(self) -> &'g AtomicU64 {
         self.0.cell()
     }
@@ -72,18 +74,21 @@ impl<'g> Record<'g> {
 
     /// Start of the inline part, aligned to 8 bytes. The list never reads it.
     #[must_use]
+    #[inline]
     pub fn inline(self) -> NonNull<u8> {
         self.0.inline()
     }
 
     /// Length of the inline part in bytes.
     #[must_use]
+    #[inline]
     pub fn inline_len(self) -> usize {
         self.0.inline_len()
     }
 
     /// Address of the record, to come back to it later with [`crate::List::record_from_raw`].
     #[must_use]
+    #[inline]
     pub fn as_raw(self) -> NonNull<u8> {
         self.0.as_ptr().cast()
     }
@@ -119,6 +124,7 @@ pub enum FindOrInsert<'g> {
 impl<'g> FindOrInsert<'g> {
     /// The record, found or inserted.
     #[must_use]
+    #[inline]
     pub fn record(self) -> Record<'g> {
         match self {
             Self::Found(record) | Self::Inserted(record) => record,

@@ -331,6 +331,7 @@ impl List {
         Some(next)
     }
 
+    #[inline]
     pub(super) fn check(&self, g: &Guard<'_>) {
         assert!(std::ptr::eq(g.barrier(), &*self.barrier), "the guard is of another barrier");
     }
@@ -340,12 +341,14 @@ impl List {
     }
 
     /// Number of levels that have heads.
+    #[inline]
     pub(super) fn height(&self) -> usize {
         // ORDERING: Acquire; pairs with the Release in `raise_height`: the heads are there.
         self.height.load(order(Mutant::RelaxedHeightLoad, Ordering::Acquire))
     }
 
     /// The anchor of the leftmost block of a level below [`List::height`].
+    #[inline]
     pub(super) fn head(&self, level: usize) -> RecRef<'_> {
         // ORDERING: Acquire; pairs with the Release in `set_head`: the head is complete.
         let acquire = order(Mutant::RelaxedHeadLoad, Ordering::Acquire);

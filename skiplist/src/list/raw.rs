@@ -101,6 +101,7 @@ impl<'g> BlockRef<'g> {
     /// # Safety
     ///
     /// `raw` is [`BlockRef::to_word`] of a complete block that is not reclaimed during `'g`.
+    #[inline]
     pub(super) unsafe fn from_word(raw: u64) -> Self {
         // SAFETY: the caller vouches for it.
         unsafe { Self::from_raw_word(raw) }.expect("no block lies at address 0")
@@ -110,12 +111,14 @@ impl<'g> BlockRef<'g> {
     ///
     /// As [`BlockRef::from_word`], or `raw` is 0.
     #[expect(clippy::cast_possible_truncation, reason = "addresses have 64 bits")]
+    #[inline]
     unsafe fn from_raw_word(raw: u64) -> Option<Self> {
         let ptr = std::ptr::with_exposed_provenance_mut(raw as usize);
         NonNull::new(ptr).map(|ptr| Self { ptr, protected: PhantomData })
     }
 
     /// The address, as cells, `next` and `repl` hold it.
+    #[inline]
     pub(super) fn to_word(self) -> u64 {
         self.ptr.as_ptr().expose_provenance() as u64
     }
@@ -171,6 +174,7 @@ impl<'g> BlockRef<'g> {
         (shared, head(high.key(), head_offset(shared)))
     }
 
+    #[inline]
     fn header(self) -> &'g Header {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
@@ -179,28 +183,34 @@ impl<'g> BlockRef<'g> {
         header
     }
 
+    #[inline]
     pub(super) fn capacity(self) -> usize {
         usize::from(self.header().capacity)
     }
 
+    #[inline]
     pub(super) fn sorted(self) -> usize {
         usize::from(self.header().sorted)
     }
 
     /// Bits that all keys of the range share.
+    #[inline]
     pub(super) fn shared(self) -> u32 {
         self.header().shared
     }
 
+    #[inline]
     pub(super) fn as_ptr(self) -> NonNull<Header> {
         self.ptr
     }
 
+    #[inline]
     pub(super) fn level(self) -> usize {
         usize::from(self.header().level)
     }
 
     /// The anchor. To be read of blocks that were undecided in this session only.
+    #[inline]
     pub(super) fn anchor(self) -> RecRef<'g> {
         // SAFETY: B5: an anchor is sealed after its block is off the chain, and retired after that;
         // this block was undecided, so on the chain, in this session.
@@ -208,6 +218,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// The exclusive end of the range. To be read of blocks that were undecided in this session only.
+    #[inline]
     pub(super) fn high(self) -> Option<RecRef<'g>> {
         // SAFETY: the successor's anchor is retired after the successor was absorbed by a decision
         // about the last block that ends there; this one was undecided in this session, so that
@@ -290,6 +301,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// Whether the range has no low end: the leftmost block of its level.
+    #[inline]
     pub(super) fn is_leftmost(self) -> bool {
         self.anchor().is_head()
     }
@@ -325,6 +337,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// The successor, and whether `next` is frozen.
+    #[inline]
     pub(super) fn next(self) -> (Option<BlockRef<'g>>, bool) {
         // ORDERING: Acquire; pairs with the Release in `bypass` and with the decision that
         // published this block: the successor is complete.
@@ -366,6 +379,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// What became of the block.
+    #[inline]
     pub(super) fn repl(self) -> Repl<'g> {
         // ORDERING: Acquire; pairs with the Release in `decide` and `mark_absorb`: the heirs are
         // complete, the block is frozen.
@@ -419,6 +433,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// Bytes that the allocation takes.
+    #[inline]
     pub(super) fn bytes(self) -> usize {
         memory::held(layout(self.capacity(), self.level()))
     }

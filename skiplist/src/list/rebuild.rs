@@ -4,7 +4,6 @@
 //! the order hints, which stay right where the new range shares as many bits as the old one. Of a record
 //! the cell is read, and its key where a hint has to be made anew or tells too little.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::entry::Entry;
@@ -70,9 +69,10 @@ impl<'g> Kept<'g> {
     pub(super) fn take(&mut self, block: BlockRef<'g>) {
         let from = self.read;
         let words = block.words();
-        for entry in (0..words.len().min(MOST_WORDS)).map_while(|at| words.entry(at)) {
+        let entries = (0..words.len()).map_while(|at| words.entry(at));
+        for (entry, to) in entries.zip(&mut self.entries[from..from + MOST_WORDS]) {
             entry.prefetch();
-            self.entries[self.read] = entry;
+            *to = entry;
             self.read += 1;
         }
         let sorted = (from + block.sorted()).min(self.read);
@@ -80,9 +80,9 @@ impl<'g> Kept<'g> {
             block.read_fingerprints(&mut self.fingerprints[from..from + MOST_WORDS]);
         }
         self.shared = if from == 0 { Some(block.shared()) } else { None };
-        let mut first = [LAST; MOST_WORDS + 1];
+        let mut first = [LAST; MOST_KEPT];
         let firsts = self.select(block.level(), from..sorted, &mut first);
-        let mut later = [LAST; MOST_WORDS + 1];
+        let mut later = [LAST; MOST_KEPT];
         let laters = self.select(block.level(), sorted..self.read, &mut later);
         later[..laters].sort_unstable();
         self.order_equals(&mut later[..laters]);
@@ -134,6 +134,7 @@ impl<'g> Kept<'g> {
     }
 
     /// About how many bytes a record's key shares with the one before.
+    #[inline]
     fn shared_at(&self, at: usize) -> usize {
         let (left, right) = (self.ranks[at - 1], self.ranks[at]);
         let differ = (left ^ right) >> PLACE_BITS;
@@ -148,43 +149,39 @@ impl<'g> Kept<'g> {
     /// Ranks the live ones of some entries, in their order; the others are dropped. Returns their
     /// number.
     #[inline]
-    fn select(
-        &mut self,
-        level: usize,
-        places: Range<usize>,
-        ranks: &mut [u32; MOST_WORDS + 1],
-    ) -> usize {
+    fn select(&mut self, level: usize, of: Range<usize>, ranks: &mut [u32; MOST_KEPT]) -> usize {
         let mut live = 0;
-        for place in places {
-            let is_dead = match level {
-                0 => self.follow(place),
-                _ => self.entries[place].record().is_droppable(),
-            };
-            let entry = self.entries[place];
-            if is_dead || planted(Mutant::UnsealedDropped) {
-                self.dropped.push(entry.record());
+        for place in of {
+            let record = self.entries[place % MOST_KEPT].record();
+            let is_live = if level == 0 { record.is_in_place() } else { !record.is_droppable() };
+            if (!is_live || planted(Mutant::UnsealedDropped)) && !self.follow(level, place) {
                 continue;
             }
-            ranks[live] = rank(entry.hint(), place);
+            ranks[live % MOST_KEPT] = rank(self.entries[place % MOST_KEPT].hint(), place);
             live += 1;
         }
         live
     }
 
-    /// Whether a record of level 0 is dead. One that moved is dropped, and the one that it moved to is
-    /// in its place.
-    #[inline]
-    fn follow(&mut self, place: usize) -> bool {
+    /// Drops a record that is dead, or moved; the one that it moved to is in its place. False when there
+    /// is none that lives.
+    #[cold]
+    fn follow(&mut self, level: usize, place: usize) -> bool {
         let entry = self.entries[place];
-        let (record, cell) = entry.record().follow(|moved| {
-            if !planted(Mutant::MovedNotDropped) {
-                self.dropped.push(moved);
-            }
-        });
-        if record != entry.record() {
+        let mut live = None;
+        if level == 0 {
+            let (record, cell) = entry.record().follow(|moved| {
+                if !planted(Mutant::MovedNotDropped) {
+                    self.dropped.push(moved);
+                }
+            });
             self.entries[place] = entry.of(record);
+            live = (cell != SEALED && !planted(Mutant::UnsealedDropped)).then_some(record);
         }
-        cell == SEALED
+        if live.is_none() {
+            self.dropped.push(self.entries[place].record());
+        }
+        live.is_some()
     }
 
     /// Orders entries with equal hints, in ascending ranks, by their keys.
@@ -204,26 +201,28 @@ impl<'g> Kept<'g> {
 
     /// Puts so many entries, of which two parts are in order, behind those that are there. Both parts
     /// end with [`LAST`].
-    fn merge(&mut self, first: &[u32; MOST_WORDS + 1], later: &[u32; MOST_WORDS + 1], count: usize) {
+    fn merge(&mut self, first: &[u32; MOST_KEPT], later: &[u32; MOST_KEPT], count: usize) {
         let (mut from_first, mut from_later) = (0, 0);
-        for to in self.len..self.len + count {
-            let (one, other) = (first[from_first], later[from_later]);
+        let end = self.len + count;
+        for to in &mut self.ranks[self.len..end] {
+            let (one, other) = (first[from_first % MOST_KEPT], later[from_later % MOST_KEPT]);
             let is_first = if hint(one) == hint(other) {
-                self.is_first_in_turn(one, other)
+                is_below(&self.entries, one, other)
             } else {
                 one < other
             };
-            self.ranks[to] = if is_first { one } else { other };
+            *to = if is_first { one } else { other };
             from_first += usize::from(is_first);
             from_later += usize::from(!is_first);
         }
-        self.len += count;
+        self.len = end;
     }
+}
 
-    #[cold]
-    fn is_first_in_turn(&self, one: u32, other: u32) -> bool {
-        self.key_of(one).cmp(self.key_of(other)) == Ordering::Less
-    }
+/// Compares the keys of two ranks with the same hint.
+#[cold]
+fn is_below(entries: &[Entry<'_>; MOST_KEPT], one: u32, other: u32) -> bool {
+    entries[place(one)].record().key() < entries[place(other)].record().key()
 }
 
 impl<'g> BlockRef<'g> {
@@ -237,7 +236,8 @@ impl<'g> BlockRef<'g> {
 
 fn rank(hint: u16, place: usize) -> u32 {
     debug_assert!(place < MOST_KEPT);
-    u32::from(hint) << PLACE_BITS | u32::from((place % MOST_KEPT) as u8)
+    let place = u8::try_from(place % MOST_KEPT).expect("places are few");
+    u32::from(hint) << PLACE_BITS | u32::from(place)
 }
 
 fn hint(rank: u32) -> u32 {

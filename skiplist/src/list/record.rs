@@ -86,14 +86,17 @@ impl<'g> RecRef<'g> {
     ///
     /// `ptr` leads to a complete record, as [`OwnedRec::new`] made it, that is not reclaimed during
     /// `'g`.
+    #[inline]
     pub(super) unsafe fn protect(ptr: NonNull<RecHeader>) -> Self {
         Self { ptr, protected: PhantomData }
     }
 
+    #[inline]
     pub(super) fn as_ptr(self) -> NonNull<RecHeader> {
         self.ptr
     }
 
+    #[inline]
     fn header(self) -> &'g RecHeader {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
@@ -110,15 +113,18 @@ impl<'g> RecRef<'g> {
         super::scan::prefetch(address, if address % 64 > 16 { 128 } else { 64 });
     }
 
+    #[inline]
     fn shape(self) -> Shape {
         let header = self.header();
         Shape { key_len: usize::from(header.key_len), inline_len: header.inline_len as usize }
     }
 
+    #[inline]
     pub(super) fn is_head(self) -> bool {
         self.header().head
     }
 
+    #[inline]
     pub(super) fn key(self) -> &'g [u8] {
         let len = usize::from(self.header().key_len);
         // SAFETY: the key follows the header.
@@ -127,29 +133,42 @@ impl<'g> RecRef<'g> {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
     }
 
+    #[inline]
     pub(super) fn inline(self) -> NonNull<u8> {
         // SAFETY: the inline part lies at this offset of the allocation (one past when empty).
         unsafe { self.ptr.cast::<u8>().add(self.shape().inline_offset()) }
     }
 
+    #[inline]
     pub(super) fn inline_len(self) -> usize {
         self.header().inline_len as usize
     }
 
+    #[inline]
     pub(super) fn cell(self) -> &'g AtomicU64 {
         &self.header().cell
     }
 
     /// Bytes that the allocation takes.
+    #[inline]
     pub(super) fn bytes(self) -> usize {
         memory::held(self.shape().layout())
     }
 
     /// Whether the record is to be passed over.
+    #[inline]
     pub(super) fn is_sealed(self) -> bool {
         // ORDERING: Relaxed; nothing is read because of a seal: at level 0 what its owner did before
         // is ordered by the owner, and who passes over a dead anchor takes one further left.
         self.cell().load(Ordering::Relaxed) == SEALED
+    }
+
+    /// Whether the record, of level 0, is neither sealed nor moved.
+    #[inline]
+    pub(super) fn is_in_place(self) -> bool {
+        // ORDERING: Relaxed; as in `is_sealed`. Who is told that it moved looks again, with Acquire.
+        let cell = self.cell().load(Ordering::Relaxed);
+        cell != SEALED && cell & MOVED == 0
     }
 
     /// The record that has the key, of level 0: this one, or the last of those that it moved to. None
@@ -207,6 +226,7 @@ impl<'g> RecRef<'g> {
     }
 
     /// Whether the record may be dropped.
+    #[inline]
     pub(super) fn is_droppable(self) -> bool {
         // ORDERING: Acquire; pairs with the Release in `seal_anchor`: who retires the anchor has seen
         // its block leave the chain, so a later session of the same thread does not come past it.
@@ -221,6 +241,7 @@ impl<'g> RecRef<'g> {
     }
 
     /// Where the cell of an anchor leads.
+    #[inline]
     pub(super) fn child(self) -> Child<'g> {
         // ORDERING: Acquire; pairs with the Release in `advance_cell` and with the publication of
         // the anchor: the block is complete.
@@ -244,6 +265,7 @@ impl<'g> RecRef<'g> {
     }
 
     /// Sets the cell of an anchor that is not shared.
+    #[inline]
     pub(super) fn prepare_child(self, block: BlockRef<'_>) {
         // ORDERING: Relaxed; the decision publishes the anchor together with its block.
         self.cell().store(block.to_word(), Ordering::Relaxed);
@@ -356,18 +378,21 @@ impl OwnedRec {
         Self(ptr.cast())
     }
 
+    #[inline]
     pub(super) fn record(&self) -> RecRef<'_> {
         // SAFETY: complete, and owned by `self`.
         unsafe { RecRef::protect(self.0) }
     }
 
     /// Sets the cell of a record that is not shared.
+    #[inline]
     pub(super) fn set_cell(&mut self, value: u64) {
         // ORDERING: Relaxed; the claim of a word publishes the record.
         self.record().cell().store(value, Ordering::Relaxed);
     }
 
     /// Gives up ownership.
+    #[inline]
     pub(super) fn into_raw(self) -> NonNull<RecHeader> {
         std::mem::ManuallyDrop::new(self).0
     }

@@ -56,6 +56,7 @@ pub(super) const fn block_bytes(capacity: usize, level: usize) -> usize {
 
 impl<'g> BlockRef<'g> {
     /// Address of the hints.
+    #[inline]
     fn hints_start(self) -> NonNull<u8> {
         // SAFETY: the hints follow the header, inside of the allocation.
         unsafe { self.as_ptr().cast::<u8>().add(size_of::<Header>()) }
@@ -109,11 +110,13 @@ impl<'g> BlockRef<'g> {
         if cfg!(whimbrel_loom) { self.capacity().div_ceil(LANES) } else { MOST_WORDS / LANES }
     }
 
+    #[inline]
     pub(super) fn slot(self, at: usize) -> &'g AtomicU64 {
         self.words().slot(at)
     }
 
     /// The fingerprints, eight in a word. Level 0.
+    #[inline]
     fn fingerprints(self) -> &'g [AtomicU64] {
         debug_assert!(self.level() == 0);
         // SAFETY: `prepare_empty` wrote them, and they are only shared.
@@ -165,6 +168,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// Notes the fingerprint of a claimed word, or the address of its child.
+    #[inline]
     fn note(self, at: usize, record: RecRef<'_>, fingerprint: u8) {
         if self.level() > 0 {
             self.note_child(at, record);
@@ -176,6 +180,7 @@ impl<'g> BlockRef<'g> {
         self.fingerprints()[at / LANES].fetch_or(lane, Ordering::Relaxed);
     }
 
+    #[inline]
     fn note_child(self, at: usize, record: RecRef<'_>) {
         if !cfg!(whimbrel_loom) {
             // ORDERING: Relaxed, both; never followed.
@@ -201,13 +206,12 @@ impl<'g> BlockRef<'g> {
     ) {
         let same_hints = shared == Some(self.shared());
         let (words, level) = (self.words(), self.level());
-        let mut lanes = 0;
-        for (at, kept) in entries.enumerate() {
+        let mut fingerprints = [0; MOST_WORDS];
+        for ((at, kept), to) in entries.enumerate().zip(&mut fingerprints) {
             let record = kept.entry.record();
-            let hint = if same_hints {
-                kept.entry.hint()
-            } else {
-                order_hint(record.key(), self.shared())
+            let hint = match same_hints {
+                true => kept.entry.hint(),
+                false => order_hint(record.key(), self.shared()),
             };
             // ORDERING: Relaxed; whoever publishes the block does it later.
             words.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
@@ -216,13 +220,16 @@ impl<'g> BlockRef<'g> {
                 self.note_child(at, record);
                 continue;
             }
-            let fingerprint = match kept.fingerprint {
+            *to = match kept.fingerprint {
                 0 => fingerprint(record.key()),
                 known => known,
             };
-            lanes = if at % LANES == 0 { 0 } else { lanes } | u64::from(fingerprint) << (at % LANES * 8);
-            // ORDERING: Relaxed; as above.
-            self.fingerprints()[at / LANES].store(lanes, Ordering::Relaxed);
+        }
+        if level == 0 {
+            for (line, bytes) in self.fingerprints().iter().zip(fingerprints.as_chunks().0) {
+                // ORDERING: Relaxed; as above.
+                line.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use super::rebuild::Kept;
 use super::record::{OwnedRec, RecRef};
 use super::search::{self, Place};
 use super::words::Word;
-use crate::mutant::{Mutant, Step, planted};
 use crate::Guard;
+use crate::mutant::{Mutant, Step, planted};
 
 /// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25
 /// insertions below it, and every search reads them.
