@@ -64,7 +64,7 @@ pub mod hint {
     pub use shuttle::hint::spin_loop;
 }
 
-/// A sequentially consistent fence directly behind a read-modify-write of the same thread.
+/// A sequentially consistent fence behind a read-modify-write of the same thread.
 ///
 /// On x86-64 every atomic read-modify-write is a locked instruction and with it a full barrier, so
 /// that only the compiler has to be kept from reordering; a fence instruction would cost several

@@ -10,6 +10,7 @@ use super::entry::Entry;
 use super::hint::shared_bytes;
 use super::raw::{BlockRef, MOST_WORDS, Plan};
 use super::record::RecRef;
+use super::words::Words;
 use crate::SEALED;
 use crate::mutant::{Mutant, planted};
 
@@ -51,6 +52,7 @@ pub(super) struct KeptEntry<'g> {
 }
 
 impl<'g> Kept<'g> {
+    /// Nothing.
     #[inline]
     pub(super) fn new() -> Self {
         Self {
@@ -67,23 +69,16 @@ impl<'g> Kept<'g> {
     /// Adds the records of a frozen block behind those that are there: of one that is replaced, then
     /// perhaps of the successor that it absorbs. Each word is read once, in order.
     pub(super) fn take(&mut self, block: BlockRef<'g>) {
-        let from = self.read;
-        let words = block.words();
-        let entries = (0..words.len()).map_while(|at| words.entry(at));
-        for (entry, to) in entries.zip(&mut self.entries[from..from + MOST_WORDS]) {
-            entry.prefetch();
-            *to = entry;
-            self.read += 1;
-        }
-        let sorted = (from + block.sorted()).min(self.read);
+        block.prefetch_records();
         if block.level() == 0 {
-            block.read_fingerprints(&mut self.fingerprints[from..from + MOST_WORDS]);
+            block.read_fingerprints(&mut self.fingerprints[self.read..self.read + MOST_WORDS]);
         }
-        self.shared = if from == 0 { Some(block.shared()) } else { None };
+        self.shared = if self.read == 0 { Some(block.shared()) } else { None };
+        let (words, sorted) = (block.words(), block.sorted());
         let mut first = [LAST; MOST_KEPT];
-        let firsts = self.select(block.level(), from..sorted, &mut first);
+        let firsts = self.select(block.level(), words, 0..sorted, &mut first);
         let mut later = [LAST; MOST_KEPT];
-        let laters = self.select(block.level(), sorted..self.read, &mut later);
+        let laters = self.select(block.level(), words, sorted..words.len(), &mut later);
         later[..laters].sort_unstable();
         self.order_equals(&mut later[..laters]);
         self.merge(&first, &later, firsts + laters);
@@ -146,20 +141,28 @@ impl<'g> Kept<'g> {
         }
     }
 
-    /// Ranks the live ones of some entries, in their order; the others are dropped. Returns their
-    /// number.
+    /// Reads some of the words, up to the first one without a record, and ranks those that live, in
+    /// their order; the others are dropped. Returns the number of those that live.
     #[inline]
-    fn select(&mut self, level: usize, of: Range<usize>, ranks: &mut [u32; MOST_KEPT]) -> usize {
-        let mut live = 0;
-        for place in of {
-            let record = self.entries[place % MOST_KEPT].record();
+    fn select(
+        &mut self,
+        level: usize,
+        words: Words<'g>,
+        which: Range<usize>,
+        ranks: &mut [u32; MOST_KEPT],
+    ) -> usize {
+        let (mut place, mut live) = (self.read, 0);
+        for entry in which.map_while(|at| words.entry(at)) {
+            self.entries[place % MOST_KEPT] = entry;
+            let record = entry.record();
             let is_live = if level == 0 { record.is_in_place() } else { !record.is_droppable() };
-            if (!is_live || planted(Mutant::UnsealedDropped)) && !self.follow(level, place) {
-                continue;
+            if (is_live && !planted(Mutant::UnsealedDropped)) || self.follow(level, place) {
+                ranks[live % MOST_KEPT] = rank(entry.hint(), place);
+                live += 1;
             }
-            ranks[live % MOST_KEPT] = rank(self.entries[place % MOST_KEPT].hint(), place);
-            live += 1;
+            place += 1;
         }
+        self.read = place;
         live
     }
 

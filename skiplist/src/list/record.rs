@@ -82,6 +82,9 @@ pub(super) struct RecRef<'g> {
 }
 
 impl<'g> RecRef<'g> {
+    /// Bytes before the key.
+    pub(super) const KEY_OFFSET: u64 = size_of::<RecHeader>() as u64;
+
     /// # Safety
     ///
     /// `ptr` leads to a complete record, as [`OwnedRec::new`] made it, that is not reclaimed during
