@@ -143,7 +143,7 @@ mod imp {
     }
 
     /// What allocations of so many words take, in words; 0 until somebody asks. Classes end with words.
-    static SMALL: [AtomicU8; 17] = [const { AtomicU8::new(0) }; 17];
+    static SMALL: [AtomicU8; 129] = [const { AtomicU8::new(0) }; 129];
 
     #[inline]
     pub(super) fn held(layout: Layout) -> usize {
@@ -170,7 +170,7 @@ mod imp {
     #[cfg(test)]
     #[test]
     fn what_is_remembered_of_sizes_is_what_the_allocator_says() {
-        for size in (1..300).chain(1..300) {
+        for size in (1..1100).chain(1..1100) {
             let layout = Layout::from_size_align(size, NATURAL).expect("a small layout");
             // SAFETY: computes with its argument only.
             assert_eq!(held(layout), unsafe { mi_good_size(size) });
