@@ -4,11 +4,10 @@
 //! the order hints, which stay right where the new range shares as many bits as the old one. Of a record
 //! the cell is read, and its key where a hint has to be made anew or tells too little.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::entry::Entry;
-use super::hint::{head, shared_bytes};
+use super::hint::shared_bytes;
 use super::raw::{BlockRef, MOST_WORDS, Plan};
 use super::record::RecRef;
 use super::words::Words;
@@ -81,9 +80,8 @@ impl<'g> Kept<'g> {
         let mut later = [LAST; MOST_KEPT];
         let laters = self.select(block.level(), words, sorted..words.len(), &mut later);
         later[..laters].sort_unstable();
-        let same = (block.shared() / 8) as usize;
-        self.order_equals(&mut later[..laters], same);
-        self.merge([&first, &later], firsts + laters, same);
+        self.order_equals(&mut later[..laters]);
+        self.merge([&first, &later], firsts + laters);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -189,46 +187,36 @@ impl<'g> Kept<'g> {
         live.is_some()
     }
 
-    /// Orders entries with equal hints, in ascending ranks, by their keys. These share so many bytes.
-    fn order_equals(&self, ranks: &mut [u32], same: usize) {
+    /// Orders entries with equal hints, in ascending ranks, by their keys.
+    fn order_equals(&self, ranks: &mut [u32]) {
         let is_equal = |pair: &[u32]| hint(pair[0]) == hint(pair[1]);
         if ranks.windows(2).any(is_equal) {
-            self.order_by_keys(ranks, same);
+            self.order_by_keys(ranks);
         }
     }
 
     #[cold]
-    fn order_by_keys(&self, ranks: &mut [u32], same: usize) {
+    fn order_by_keys(&self, ranks: &mut [u32]) {
         for equal in ranks.chunk_by_mut(|one, other| hint(*one) == hint(*other)) {
-            equal.sort_by(|one, other| self.compare(*one, *other, same));
+            equal.sort_by(|one, other| self.key_of(*one).cmp(self.key_of(*other)));
         }
     }
 
-    /// Compares the keys of two records, which share so many bytes.
-    #[inline]
-    fn compare(&self, one: u32, other: u32, same: usize) -> Ordering {
-        let (one, other) = (self.key_of(one), self.key_of(other));
-        head(one, same).cmp(&head(other, same)).then_with(|| one.cmp(other))
-    }
-
     #[cold]
-    fn is_below(&self, one: u32, other: u32, same: usize) -> bool {
-        self.compare(one, other, same).is_lt()
+    fn is_below(&self, one: u32, other: u32) -> bool {
+        self.key_of(one) < self.key_of(other)
     }
 
     /// Puts the entries of a block, of which two parts are in order, behind those that are there. Both
-    /// parts end with [`LAST`], and all keys share so many bytes.
-    fn merge(&mut self, parts: [&[u32; MOST_KEPT]; 2], count: usize, same: usize) {
+    /// parts end with [`LAST`].
+    fn merge(&mut self, parts: [&[u32; MOST_KEPT]; 2], count: usize) {
         let [first, later] = parts;
         let (mut from_first, mut from_later) = (0, 0);
         let end = self.len + count;
         for to in self.len..end {
             let (one, other) = (first[from_first % MOST_KEPT], later[from_later % MOST_KEPT]);
-            let is_first = if hint(one) == hint(other) {
-                self.is_below(one, other, same)
-            } else {
-                one < other
-            };
+            let is_first =
+                if hint(one) == hint(other) { self.is_below(one, other) } else { one < other };
             self.ranks[to % MOST_KEPT] = if is_first { one } else { other };
             from_first += usize::from(is_first);
             from_later += usize::from(!is_first);
