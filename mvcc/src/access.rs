@@ -213,6 +213,7 @@ impl<'g> Access<'g> {
 
     /// What the installer does once its version is settled: tells the capture, and puts what is dead
     /// now, or will be, on the dead list.
+    #[inline]
     pub(crate) fn settled(self, change: Change<'g>, number: u64) {
         if !planted(Mutant::CaptureEarly) {
             self.captured(change.record.key());

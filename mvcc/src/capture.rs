@@ -203,6 +203,7 @@ impl Drop for CaptureState {
 
 impl Access<'_> {
     /// Hands a written key to the running capture.
+    #[inline]
     pub(crate) fn captured(self, key: &[u8]) {
         // ORDERING: Acquire; pairs with the exchange in `Store::capture`: the state is seen whole. That
         // an operation which entered after the capture's ticket sees it at all is the work of the

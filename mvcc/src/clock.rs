@@ -7,8 +7,8 @@ use crate::mutant::{Mutant, planted};
 use crate::registry::{Registry, Slot};
 use crate::stamp::By;
 use crate::sync::Arc;
-use crate::sync::Counter;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Counter, fence_behind_rmw};
 
 /// One order of time for any number of stores: a snapshot number, an access barrier, and the
 /// registry of open snapshots.
@@ -63,6 +63,7 @@ impl Clock {
     /// Operations of a store pin by themselves; this is for gates, which must read their word inside
     /// a session. Never hold a guard across a wait.
     #[must_use]
+    #[inline]
     pub fn pin(&self) -> Guard<'_> {
         self.0.barrier.pin()
     }
@@ -115,9 +116,10 @@ impl ClockInner {
     }
 
     /// The number for a write whose version this thread installed or saw installed.
+    #[inline]
     pub(crate) fn number_for(&self, by: By) -> u64 {
         let skipped = match by {
-            By::Owner => planted(Mutant::NoOwnerFence),
+            By::Installer | By::Owner => planted(Mutant::NoOwnerFence),
             By::Helper => planted(Mutant::NoHelperFence),
         };
         if !skipped {
@@ -125,7 +127,11 @@ impl ClockInner {
             // ORDERING: SeqCst fence; store buffering against F2 in `register`: either this read of
             // the clock sees the snapshot's move, or the snapshot's readers see the head that was
             // installed (or seen) before this fence. Rows V2 (owner), V3 (helper).
-            fence(Ordering::SeqCst);
+            match by {
+                // What installed the head was a read-modify-write of this thread.
+                By::Installer => fence_behind_rmw(),
+                By::Owner | By::Helper => fence(Ordering::SeqCst),
+            }
         }
         self.now()
     }

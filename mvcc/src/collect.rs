@@ -157,6 +157,7 @@ impl Collection {
     }
 
     /// Whether a collector would find something to do.
+    #[inline]
     fn has_work(&self, clock: &ClockInner) -> bool {
         !self.inbox.is_empty()
             || self.queued.get() > 0
@@ -165,12 +166,17 @@ impl Collection {
 }
 
 impl Access<'_> {
-    /// A writer's share of the collection. Waits for nobody.
+    /// A writer's share of the collection, if there is something to collect. Waits for nobody.
+    #[inline]
     pub(crate) fn collect_some(self) {
-        let collection = &self.store.collection;
-        if !self.store.writers_collect() || !collection.has_work(self.clock) {
-            return;
+        if self.store.writers_collect() && self.store.collection.has_work(self.clock) {
+            self.collect_share();
         }
+    }
+
+    #[cold]
+    fn collect_share(self) {
+        let collection = &self.store.collection;
         if let Ok(mut collector) = collection.collector.try_lock() {
             let share = SHARE + collector.queue.len() / SHARE_OF_QUEUE;
             collector.turn(self, share.min(SHARE_MOST), &mut CollectReport::default());

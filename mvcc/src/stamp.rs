@@ -25,10 +25,12 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 const FINAL: u64 = 1 << 63;
 const INDIRECT: u64 = 1 << 62;
 
-/// Who settles; both need a fence, for different reasons (docs/ordering.md, rows V2 and V3).
+/// Who settles; all need a fence, for different reasons (docs/ordering.md, rows V2 and V3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The thread that installed the version.
+    /// The thread that installed the version, by an exchange.
+    Installer,
+    /// The owner of a batch, of whose versions others may have installed some.
     Owner,
     /// A thread that met it.
     Helper,

@@ -9,7 +9,7 @@ use crate::access::{Access, Change};
 use crate::capture::CaptureState;
 use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
-use crate::sync::{Arc, Counter};
+use crate::sync::{Arc, Counter, thread_number};
 use crate::version::VersionRef;
 use crate::{Clock, Digest, Error, Hold, Snapshot};
 
@@ -122,7 +122,8 @@ const STRIPES: usize = 4;
 struct Tally {
     entries: Counter,
     hashes: Counter,
-    versions: Counter,
+    /// Versions, less the entries: what was superseded, and tombstones.
+    dead_versions: Counter,
     version_bytes: Counter,
 }
 
@@ -139,16 +140,19 @@ impl StoreInner {
     }
 
     /// Counts an installation: `change.new` went on top of `change.old`.
+    #[inline]
     pub(crate) fn count_installed(&self, key: &[u8], change: &Change<'_>) {
         let tally = self.tally();
         let old = change.old.and_then(VersionRef::value);
         let new = change.new.value();
         match (old, new) {
             (None, Some(_)) => _ = tally.entries.add(1),
-            (Some(_), None) => tally.entries.sub(1),
-            _ => {}
+            (Some(_), None) => {
+                tally.entries.sub(1);
+                tally.dead_versions.add(2);
+            }
+            _ => _ = tally.dead_versions.add(1),
         }
-        tally.versions.add(1);
         tally.version_bytes.add(change.new.bytes() as u64);
         if self.options.digest {
             let hash = |value| Digest::entry_hash(key, value);
@@ -159,7 +163,7 @@ impl StoreInner {
     /// Counts a version that was taken out of its chain.
     pub(crate) fn count_unlinked(&self, version: VersionRef<'_>) {
         let tally = self.tally();
-        tally.versions.sub(1);
+        tally.dead_versions.sub(1);
         tally.version_bytes.sub(version.bytes() as u64);
     }
 
@@ -174,8 +178,9 @@ impl StoreInner {
         !self.options.manual_collection
     }
 
+    #[inline]
     fn tally(&self) -> &Tally {
-        &self.tallies[stripe()]
+        &self.tallies[thread_number() % STRIPES]
     }
 
     fn total(&self, of: fn(&Tally) -> &Counter) -> u64 {
@@ -185,23 +190,6 @@ impl StoreInner {
     fn live_digest(&self) -> Digest {
         Digest { count: self.total(|t| &t.entries), sum: self.total(|t| &t.hashes) }
     }
-}
-
-#[cfg(whimbrel_loom)]
-fn stripe() -> usize {
-    0
-}
-
-/// This thread's share of the running counts.
-#[cfg(not(whimbrel_loom))]
-fn stripe() -> usize {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    std::thread_local! {
-        // ORDERING: Relaxed; only spreads threads over stripes.
-        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-    }
-    INDEX.try_with(|index| *index).unwrap_or(0)
 }
 
 impl Drop for StoreInner {
@@ -314,7 +302,6 @@ impl Store {
         let tally = self.inner().tally();
         tally.entries.add(digest.count);
         tally.hashes.add(digest.sum);
-        tally.versions.add(digest.count);
         tally.version_bytes.add(version_bytes);
     }
 
@@ -337,6 +324,7 @@ impl Store {
     }
 
     /// Runs `f` inside a barrier session.
+    #[inline]
     pub(crate) fn access<R>(&self, f: impl for<'g> FnOnce(Access<'g>) -> R) -> R {
         let guard = self.0.clock.pin();
         f(Access::new(&self.0.clock.0, self.inner(), &guard))
@@ -379,9 +367,10 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         let inner = self.inner();
+        let entries = inner.total(|t| &t.entries);
         StoreStats {
-            entries: inner.total(|t| &t.entries),
-            versions: inner.total(|t| &t.versions),
+            entries,
+            versions: entries.wrapping_add(inner.total(|t| &t.dead_versions)),
             version_bytes: inner.total(|t| &t.version_bytes),
             records: inner.list.len_estimate() as u64,
             record_bytes: inner.list.bytes() as u64,

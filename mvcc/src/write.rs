@@ -181,6 +181,7 @@ impl Store {
 }
 
 impl<'g> Access<'g> {
+    #[inline]
     fn write<'v, T>(
         self,
         key: &[u8],
@@ -205,6 +206,7 @@ impl<'g> Access<'g> {
 
     /// Makes a record with this value inside, numbered when this returns `None`; or returns the
     /// record that is to be written (found, or made empty for a value that is not kept inline).
+    #[inline]
     fn insert(self, key: &[u8], value: &[u8]) -> Result<Option<Record<'g>>, Error> {
         check_value(value)?;
         if value.len() > INLINE_MAX {
@@ -227,7 +229,7 @@ impl<'g> Access<'g> {
                 let new = VersionRef::Inline(record);
                 let change = Change { record, new, old: None };
                 self.store.count_installed(key, &change);
-                let number = new.stamp().settle(self.clock, By::Owner);
+                let number = new.stamp().settle(self.clock, By::Installer);
                 self.settled(change, number);
                 Ok(None)
             }
@@ -270,7 +272,7 @@ impl<'g> Access<'g> {
                 StampWord::pending()
             };
             if let Ok(change) = self.install(record, old, Fresh::new(stamp, value)) {
-                let number = change.new.stamp().settle(self.clock, By::Owner);
+                let number = change.new.stamp().settle(self.clock, By::Installer);
                 self.settled(change, number);
                 return Ok(Some(answer));
             }

@@ -123,12 +123,14 @@ impl Stripe {
     }
 
     /// Counts an access into a session (not yet checked that the session is still open).
+    #[inline]
     fn arrive(&self, session: u64) {
         // ORDERING: Relaxed; the SeqCst fence that follows in `Barrier::pin` orders it. Row B1.
         self.count[slot(session)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes an access out of its session.
+    #[inline]
     fn depart(&self, session: u64) {
         // ORDERING: Release; pairs with the Acquire in `is_empty`: what the access did happens
         // before its session terminates. Row B1.
@@ -194,6 +196,7 @@ impl Barrier {
 
     /// Enters the current session. The access lasts until the guard is dropped.
     #[must_use]
+    #[inline]
     pub fn pin(&self) -> Guard<'_> {
         let stripe = self.my_stripe();
         loop {
@@ -272,6 +275,7 @@ impl Barrier {
         }
     }
 
+    #[inline]
     fn open_session(&self) -> u64 {
         // ORDERING: Acquire; pairs with the AcqRel in `flush`. Row B3.
         self.current.load(order(Mutant::CurrentLoadRelaxed, Ordering::Acquire))
@@ -288,6 +292,7 @@ impl Barrier {
         self.terminated.load(order(Mutant::TerminatedLoadRelaxed, Ordering::Acquire))
     }
 
+    #[inline]
     fn leave(&self, stripe: usize, session: u64) {
         self.stripes[stripe].depart(session);
         self.step();
@@ -302,6 +307,7 @@ impl Barrier {
     }
 
     /// Terminates closed sessions in order, as far as they are empty, and reclaims their items.
+    #[cold]
     fn try_terminate(&self) {
         loop {
             self.step();
@@ -384,15 +390,9 @@ impl Barrier {
     fn step(&self) {}
 
     #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
+    #[inline]
     fn my_stripe(&self) -> usize {
-        use std::sync::atomic::AtomicUsize;
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            // ORDERING: Relaxed; only spreads threads over stripes.
-            static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-        }
-        // A thread that is being torn down may use any stripe.
-        INDEX.try_with(|index| *index).unwrap_or(0) & (self.stripes.len() - 1)
+        crate::sync::thread_number() & (self.stripes.len() - 1)
     }
 
     /// By the number of the thread. Stripes handed out in turn would be state that loom does not see:
@@ -481,6 +481,7 @@ impl Guard<'_> {
 }
 
 impl Drop for Guard<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.barrier.leave(self.stripe, self.session);
     }

@@ -162,6 +162,7 @@ mod imp {
 #[cfg(not(any(whimbrel_loom, whimbrel_shuttle, whimbrel_tsan, whimbrel_system_memory)))]
 mod imp {
     use std::alloc::Layout;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     use libmimalloc_sys::{
         mi_collect, mi_free, mi_good_size, mi_malloc, mi_malloc_aligned, mi_option_get,
@@ -203,10 +204,39 @@ mod imp {
         unsafe { mi_free(at.cast()) };
     }
 
+    /// What allocations of so many words take, in words; 0 until somebody asks. Classes end with words.
+    static SMALL: [AtomicU8; 129] = [const { AtomicU8::new(0) }; 129];
+
     #[inline]
     pub(super) fn held(layout: Layout) -> usize {
+        let known = SMALL.get(layout.size().div_ceil(NATURAL));
+        // ORDERING: Relaxed, also below; the number says all there is.
+        match known.map_or(0, |known| known.load(Ordering::Relaxed)) {
+            0 => ask_held(layout.size()),
+            words => usize::from(words) * NATURAL,
+        }
+    }
+
+    #[cold]
+    fn ask_held(size: usize) -> usize {
         // SAFETY: computes with its argument only.
-        unsafe { mi_good_size(layout.size()) }
+        let held = unsafe { mi_good_size(size) };
+        if let (Some(known), Ok(words)) =
+            (SMALL.get(size.div_ceil(NATURAL)), u8::try_from(held / NATURAL))
+        {
+            known.store(words, Ordering::Relaxed);
+        }
+        held
+    }
+
+    #[cfg(test)]
+    #[test]
+    fn what_is_remembered_of_sizes_is_what_the_allocator_says() {
+        for size in (1..1100).chain(1..1100) {
+            let layout = Layout::from_size_align(size, NATURAL).expect("a small layout");
+            // SAFETY: computes with its argument only.
+            assert_eq!(held(layout), unsafe { mi_good_size(size) });
+        }
     }
 
     pub(super) fn prepare() {

@@ -64,18 +64,41 @@ pub mod hint {
     pub use shuttle::hint::spin_loop;
 }
 
-/// A sequentially consistent fence directly behind a read-modify-write of the same thread.
+/// A sequentially consistent fence behind a read-modify-write of the same thread.
 ///
 /// On x86-64 every atomic read-modify-write is a locked instruction and with it a full barrier, so
 /// that only the compiler has to be kept from reordering; a fence instruction would cost several
 /// times as much as the rest of entering a session. Elsewhere, and in models, it is the fence.
-pub(crate) fn fence_behind_rmw() {
+#[inline]
+pub fn fence_behind_rmw() {
     // ORDERING: SeqCst; the callers say what it pairs with.
     if cfg!(all(target_arch = "x86_64", not(whimbrel_loom))) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     } else {
         atomic::fence(atomic::Ordering::SeqCst);
     }
+}
+
+/// Number of this thread, to spread threads over stripes. Counted up, so that threads which began one
+/// after the other differ.
+#[inline]
+#[must_use]
+pub fn thread_number() -> usize {
+    use std::cell::Cell;
+    thread_local! {
+        /// One more than the number; 0 until somebody asks.
+        static NUMBER: Cell<usize> = const { Cell::new(0) };
+    }
+    #[cold]
+    fn new_number() -> usize {
+        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
+        // ORDERING: Relaxed; only spreads threads over stripes.
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        NUMBER.set(number);
+        number
+    }
+    let number = NUMBER.get();
+    (if number == 0 { new_number() } else { number }) - 1
 }
 
 /// A statistic: never part of a protocol, so it stays outside of what models explore.
@@ -90,12 +113,14 @@ impl Counter {
     }
 
     /// Adds `n` (wrapping) and returns what the counter was before.
+    #[inline]
     pub fn add(&self, n: u64) -> u64 {
         // ORDERING: Relaxed; a statistic, nothing is published through it.
         self.0.fetch_add(n, std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Subtracts `n` (wrapping).
+    #[inline]
     pub fn sub(&self, n: u64) {
         // ORDERING: Relaxed; as in `add`.
         self.0.fetch_sub(n, std::sync::atomic::Ordering::Relaxed);
@@ -109,6 +134,7 @@ impl Counter {
 
     /// The present value.
     #[must_use]
+    #[inline]
     pub fn get(&self) -> u64 {
         // ORDERING: Relaxed; as in `add`.
         self.0.load(std::sync::atomic::Ordering::Relaxed)

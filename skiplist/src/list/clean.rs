@@ -10,12 +10,14 @@ use crate::mutant::{Mutant, Step, planted};
 
 impl<'g> Work<'g> {
     /// Does what decisions of this operation left to do, in the session in which they were made.
+    #[inline]
     pub(super) fn clean_up(&mut self) {
         while let Some(task) = self.todo.pop() {
             self.finish(task);
         }
     }
 
+    #[inline(never)]
     fn finish(&mut self, task: Task<'g>) {
         let block = task.block;
         let level = block.level();

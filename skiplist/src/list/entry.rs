@@ -29,6 +29,9 @@ pub(super) struct Entry<'g> {
 }
 
 impl<'g> Entry<'g> {
+    /// In a place that is not filled yet. Leads nowhere.
+    pub(super) const NONE: Self = Self { word: u64::MAX, protected: PhantomData };
+
     /// # Safety
     ///
     /// `word` is [`Entry::word_of`] a record that is not reclaimed during `'g`.

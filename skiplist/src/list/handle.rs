@@ -176,6 +176,7 @@ pub enum FindOrInsert<'g> {
 impl<'g> FindOrInsert<'g> {
     /// The record, found or inserted.
     #[must_use]
+    #[inline]
     pub fn record(self) -> Record<'g> {
         match self {
             Self::Found(record) | Self::Inserted(record) => record,

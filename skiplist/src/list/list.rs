@@ -9,7 +9,7 @@ use super::record::{OwnedRec, RecHeader, RecRef};
 use super::scan::Matches;
 use super::search::{find_among, find_in, records};
 use super::tally::Tally;
-use super::work::{Claim, Work};
+use super::work::{Claim, Sought, Work};
 use super::{FindOrInsert, Record};
 use crate::mutant::{Mutant, order, planted};
 use crate::sync::Arc;
@@ -190,9 +190,9 @@ impl List {
         if key.len() > MAX_KEY_LEN {
             return Err(KeyTooLong { len: key.len() });
         }
-        let needle = Needle::new(key);
-        let mut block = self.seek_leaf(needle);
-        let end = match find_in(block, needle, !planted(Mutant::SealIgnored)) {
+        let sought = Sought::new(key);
+        let mut block = self.seek_leaf(sought.needle);
+        let end = match sought.find_in(block, !planted(Mutant::SealIgnored)) {
             Ok(found) => return Ok(FindOrInsert::Found(Record(found))),
             Err(end) => end,
         };
@@ -203,7 +203,7 @@ impl List {
         let mut work = Work::new(self, g);
         // SAFETY: owned by `fresh`, or shared from the claim on and then protected by the session.
         let record = unsafe { RecRef::protect(fresh.record().as_ptr()) };
-        let mut claim = Work::claim_from(end, block, key, || record);
+        let mut claim = Work::claim_from(end, block, sought, || record);
         let made = loop {
             match claim {
                 Claim::Claimed(record) => {
@@ -214,8 +214,8 @@ impl List {
                 Claim::Found(found) => break FindOrInsert::Found(Record(found)),
                 Claim::Full => {
                     work.make_room(block);
-                    block = self.seek_leaf(needle);
-                    claim = Work::claim(block, key, || record);
+                    block = self.seek_leaf(sought.needle);
+                    claim = Work::claim(block, sought, || record);
                 }
             }
         };
@@ -333,6 +333,7 @@ impl List {
         Some(next)
     }
 
+    #[inline]
     pub(super) fn check(&self, g: &Guard<'_>) {
         assert!(std::ptr::eq(g.barrier(), &*self.barrier), "the guard is of another barrier");
     }
@@ -342,12 +343,14 @@ impl List {
     }
 
     /// Number of levels that have heads.
+    #[inline]
     pub(super) fn height(&self) -> usize {
         // ORDERING: Acquire; pairs with the Release in `raise_height`: the heads are there.
         self.height.load(order(Mutant::RelaxedHeightLoad, Ordering::Acquire))
     }
 
     /// The anchor of the leftmost block of a level below [`List::height`].
+    #[inline]
     pub(super) fn head(&self, level: usize) -> RecRef<'_> {
         // ORDERING: Acquire; pairs with the Release in `set_head`: the head is complete.
         let acquire = order(Mutant::RelaxedHeadLoad, Ordering::Acquire);
@@ -409,9 +412,10 @@ impl List {
         first
     }
 
-    /// Accounts for blocks and anchors that won a decision.
-    pub(super) fn note_built(&self, blocks: &[BlockRef<'_>], anchors: &[RecRef<'_>]) {
-        let blocks: usize = blocks.iter().map(|block| block.bytes()).sum();
+    /// Accounts for blocks and anchors that won a decision: the first of equal blocks, and the anchors of
+    /// the others.
+    pub(super) fn note_built(&self, first: BlockRef<'_>, anchors: &[RecRef<'_>]) {
+        let blocks = first.bytes() * (1 + anchors.len());
         let anchors: usize = anchors.iter().map(|anchor| anchor.bytes()).sum();
         self.tally.add(0, blocks + anchors);
     }

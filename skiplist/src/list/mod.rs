@@ -92,6 +92,7 @@ mod list;
 #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
 pub(crate) mod model;
 mod raw;
+mod rebuild;
 mod record;
 mod scan;
 mod search;

@@ -105,6 +105,7 @@ impl<'g> BlockRef<'g> {
     /// # Safety
     ///
     /// `raw` is [`BlockRef::to_word`] of a complete block that is not reclaimed during `'g`.
+    #[inline]
     pub(super) unsafe fn from_word(raw: u64) -> Self {
         // SAFETY: the caller vouches for it.
         unsafe { Self::from_raw_word(raw) }.expect("no block lies at address 0")
@@ -114,12 +115,14 @@ impl<'g> BlockRef<'g> {
     ///
     /// As [`BlockRef::from_word`], or `raw` is 0.
     #[expect(clippy::cast_possible_truncation, reason = "addresses have 64 bits")]
+    #[inline]
     unsafe fn from_raw_word(raw: u64) -> Option<Self> {
         let ptr = std::ptr::with_exposed_provenance_mut(raw as usize);
         NonNull::new(ptr).map(|ptr| Self { ptr, protected: PhantomData })
     }
 
     /// The address, as cells, `next` and `repl` hold it.
+    #[inline]
     pub(super) fn to_word(self) -> u64 {
         self.ptr.as_ptr().expose_provenance() as u64
     }
@@ -128,8 +131,18 @@ impl<'g> BlockRef<'g> {
     ///
     /// The block belongs to nobody yet: it is published, or given back by [`BlockRef::free`].
     pub(super) fn new(plan: Plan<'g>, records: &[RecRef<'g>]) -> Self {
-        assert!(records.len() <= plan.capacity && plan.capacity <= MOST_WORDS);
-        assert!(plan.level == 0 || records.len() <= MOST_SORTED);
+        let block = Self::empty(plan, records.len());
+        if plan.level > 0 {
+            block.choose_window(records.iter().copied());
+        }
+        block.prepare_words(records);
+        block
+    }
+
+    /// Makes a block without records, of which so many will be its first words.
+    pub(super) fn empty(plan: Plan<'g>, sorted: usize) -> Self {
+        assert!(sorted <= plan.capacity && plan.capacity <= MOST_WORDS);
+        assert!(plan.level == 0 || sorted <= MOST_SORTED);
         let layout = layout(plan.capacity, plan.level);
         // SAFETY: the header makes the size greater than zero.
         let raw = unsafe { memory::allocate(layout) };
@@ -143,7 +156,7 @@ impl<'g> BlockRef<'g> {
             next: AtomicU64::new(plan.next.map_or(0, BlockRef::to_word)),
             repl: AtomicU64::new(0),
             capacity: small(plan.capacity),
-            sorted: small(records.len()),
+            sorted: small(sorted),
             level: small(plan.level),
             dead: std::sync::atomic::AtomicU8::new(0),
             shared,
@@ -157,13 +170,6 @@ impl<'g> BlockRef<'g> {
         let block = Self { ptr, protected: PhantomData };
         // SAFETY: fresh memory behind the header.
         unsafe { block.prepare_empty() };
-        block.prepare_words(records);
-        if plan.level > 0 {
-            block.choose_window(records.iter().copied());
-        }
-        for (at, record) in records.iter().enumerate() {
-            block.prepare_word(at, *record);
-        }
         block
     }
 
@@ -174,6 +180,7 @@ impl<'g> BlockRef<'g> {
         (shared, head(high.key(), head_offset(shared)))
     }
 
+    #[inline]
     fn header(self) -> &'g Header {
         // SAFETY: the invariant of the type; the header is shared and only its atomics change.
         let header = unsafe { self.ptr.as_ref() };
@@ -182,28 +189,34 @@ impl<'g> BlockRef<'g> {
         header
     }
 
+    #[inline]
     pub(super) fn capacity(self) -> usize {
         usize::from(self.header().capacity)
     }
 
+    #[inline]
     pub(super) fn sorted(self) -> usize {
         usize::from(self.header().sorted)
     }
 
     /// Bits that all keys of the range share.
+    #[inline]
     pub(super) fn shared(self) -> u32 {
         self.header().shared
     }
 
+    #[inline]
     pub(super) fn as_ptr(self) -> NonNull<Header> {
         self.ptr
     }
 
+    #[inline]
     pub(super) fn level(self) -> usize {
         usize::from(self.header().level)
     }
 
     /// The anchor. To be read of blocks that were undecided in this session only.
+    #[inline]
     pub(super) fn anchor(self) -> RecRef<'g> {
         // SAFETY: B5: an anchor is sealed after its block is off the chain, and retired after that;
         // this block was undecided, so on the chain, in this session.
@@ -211,6 +224,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// The exclusive end of the range. To be read of blocks that were undecided in this session only.
+    #[inline]
     pub(super) fn high(self) -> Option<RecRef<'g>> {
         // SAFETY: the successor's anchor is retired after the successor was absorbed by a decision
         // about the last block that ends there; this one was undecided in this session, so that
@@ -311,13 +325,17 @@ impl<'g> BlockRef<'g> {
     }
 
     /// Whether the range has no low end: the leftmost block of its level.
+    #[inline]
     pub(super) fn is_leftmost(self) -> bool {
         self.anchor().is_head()
     }
 
     /// Closes the first empty word and freezes `next` (step 3): the block's content is final.
     pub(super) fn freeze(self) {
-        for at in 0..self.capacity() {
+        // Words are claimed in turn: where the last one is not empty, none is.
+        let is_full = !matches!(self.word(self.capacity() - 1), Word::Empty);
+        let from = if is_full { self.capacity() } else { self.sorted() };
+        for at in from..self.capacity() {
             if planted(Mutant::WordsNotClosed) {
                 break;
             }
@@ -343,6 +361,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// The successor, and whether `next` is frozen.
+    #[inline]
     pub(super) fn next(self) -> (Option<BlockRef<'g>>, bool) {
         // ORDERING: Acquire; pairs with the Release in `bypass` and with the decision that
         // published this block: the successor is complete.
@@ -384,6 +403,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// What became of the block.
+    #[inline]
     pub(super) fn repl(self) -> Repl<'g> {
         // ORDERING: Acquire; pairs with the Release in `decide` and `mark_absorb`: the heirs are
         // complete, the block is frozen.
@@ -437,6 +457,7 @@ impl<'g> BlockRef<'g> {
     }
 
     /// Bytes that the allocation takes.
+    #[inline]
     pub(super) fn bytes(self) -> usize {
         memory::held(layout(self.capacity(), self.level()))
     }

@@ -90,14 +90,19 @@ pub(super) struct RecRef<'g> {
 }
 
 impl<'g> RecRef<'g> {
+    /// Bytes before the key.
+    pub(super) const KEY_OFFSET: u64 = size_of::<RecHeader>() as u64;
+
     /// # Safety
     ///
     /// `ptr` leads to a complete record, as [`OwnedRec::new`] made it, that is not reclaimed during
     /// `'g`.
+    #[inline]
     pub(super) unsafe fn protect(ptr: NonNull<RecHeader>) -> Self {
         Self { ptr, protected: PhantomData }
     }
 
+    #[inline]
     pub(super) fn as_ptr(self) -> NonNull<RecHeader> {
         self.ptr
     }
@@ -126,6 +131,7 @@ impl<'g> RecRef<'g> {
         Shape { key_len: usize::from(header.key_len), inline_len: header.inline_len as usize }
     }
 
+    #[inline]
     pub(super) fn is_head(self) -> bool {
         self.header().head
     }
@@ -162,15 +168,25 @@ impl<'g> RecRef<'g> {
     }
 
     /// Bytes that the allocation takes.
+    #[inline]
     pub(super) fn bytes(self) -> usize {
         memory::held(self.shape().layout())
     }
 
     /// Whether the record is to be passed over.
+    #[inline]
     pub(super) fn is_sealed(self) -> bool {
         // ORDERING: Relaxed; nothing is read because of a seal: at level 0 what its owner did before
         // is ordered by the owner, and who passes over a dead anchor takes one further left.
         self.cell().load(Ordering::Relaxed) == SEALED
+    }
+
+    /// Whether the record, of level 0, is neither sealed nor moved.
+    #[inline]
+    pub(super) fn is_in_place(self) -> bool {
+        // ORDERING: Relaxed; as in `is_sealed`. Who is told that it moved looks again, with Acquire.
+        let cell = self.cell().load(Ordering::Relaxed);
+        cell != SEALED && cell & MOVED == 0
     }
 
     /// The record that has the key, of level 0: this one, or the last of those that it moved to. None
@@ -228,6 +244,7 @@ impl<'g> RecRef<'g> {
     }
 
     /// Whether the record may be dropped.
+    #[inline]
     pub(super) fn is_droppable(self) -> bool {
         // ORDERING: Acquire; pairs with the Release in `seal_anchor`: who retires the anchor has seen
         // its block leave the chain, so a later session of the same thread does not come past it.
@@ -242,6 +259,7 @@ impl<'g> RecRef<'g> {
     }
 
     /// Where the cell of an anchor leads.
+    #[inline]
     pub(super) fn child(self) -> Child<'g> {
         // ORDERING: Acquire; pairs with the Release in `advance_cell` and with the publication of
         // the anchor: the block is complete.
@@ -265,6 +283,7 @@ impl<'g> RecRef<'g> {
     }
 
     /// Sets the cell of an anchor that is not shared.
+    #[inline]
     pub(super) fn prepare_child(self, block: BlockRef<'_>) {
         // ORDERING: Relaxed; the decision publishes the anchor together with its block.
         self.cell().store(block.to_word(), Ordering::Relaxed);

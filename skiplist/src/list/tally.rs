@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::Counter;
+use crate::sync::{Counter, thread_number};
 
 /// Lines; few, because every list has them.
 const STRIPES: usize = 4;
@@ -21,6 +21,7 @@ struct Stripe {
 }
 
 impl Tally {
+    #[inline]
     pub(super) fn add(&self, records: usize, bytes: usize) {
         let stripe = &self.stripes[my_stripe()];
         if records > 0 {
@@ -52,13 +53,7 @@ impl Tally {
     }
 }
 
+#[inline]
 fn my_stripe() -> usize {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        // ORDERING: Relaxed; only spreads threads over stripes.
-        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-    }
-    // A thread that is being torn down may use any stripe.
-    INDEX.try_with(|index| *index).unwrap_or(0)
+    thread_number() % STRIPES
 }

@@ -15,6 +15,7 @@ use std::ptr::NonNull;
 use super::entry::{ADDRESS, Entry};
 use super::hint::{Needle, fingerprint, order_hint};
 use super::raw::{BlockRef, Header, MOST_SORTED, MOST_WORDS};
+use super::rebuild::KeptEntry;
 use super::record::RecRef;
 use super::scan::{LANES, Matches, count_below, matches, prefetch};
 use super::window::Window;
@@ -106,6 +107,7 @@ pub(super) const fn block_bytes(capacity: usize, level: usize) -> usize {
 
 impl<'g> BlockRef<'g> {
     /// Address of the hints.
+    #[inline]
     fn hints_start(self) -> NonNull<u8> {
         // SAFETY: the hints follow the header, inside of the allocation.
         unsafe { self.as_ptr().cast::<u8>().add(size_of::<Header>()) }
@@ -161,11 +163,13 @@ impl<'g> BlockRef<'g> {
         if cfg!(whimbrel_loom) { self.capacity().div_ceil(LANES) } else { MOST_WORDS / LANES }
     }
 
+    #[inline]
     pub(super) fn slot(self, at: usize) -> &'g AtomicU64 {
         self.words().slot(at)
     }
 
     /// The fingerprints, eight in a word. Level 0.
+    #[inline]
     fn fingerprints(self) -> &'g [AtomicU64] {
         debug_assert!(self.level() == 0);
         // SAFETY: `prepare_empty` wrote them, and they are only shared.
@@ -218,7 +222,13 @@ impl<'g> BlockRef<'g> {
         self.window().hint(key, self.shared(), model)
     }
 
-    /// The order hint of a key that is looked for. Above level 0.
+    /// The order hint of a key of the range that is looked for.
+    #[inline]
+    pub(super) fn hint_of_needle(self, needle: Needle<'_>) -> u16 {
+        if self.level() == 0 { needle.order_hint(self.shared()) } else { self.order_hint(needle) }
+    }
+
+    /// As [`BlockRef::hint_of_needle`], above level 0.
     #[inline]
     pub(super) fn order_hint(self, needle: Needle<'_>) -> u16 {
         if self.window().is_plain() {
@@ -274,34 +284,43 @@ impl<'g> BlockRef<'g> {
         Some(unsafe { std::slice::from_raw_parts(first.as_ptr(), self.sorted()) })
     }
 
-    /// Claims the word for a record that is not shared yet, or for an anchor.
+    /// Claims the word for a record that is not shared yet, or for an anchor. Both are known of its key.
     ///
     /// # Errors
     ///
     /// What the word held, when it was not empty.
-    pub(super) fn claim(self, at: usize, record: RecRef<'_>) -> Result<(), Word<'g>> {
-        let word = Entry::word_of(record, self.hint_of(record.key()));
+    #[inline]
+    pub(super) fn claim(
+        self,
+        at: usize,
+        record: RecRef<'_>,
+        hint: u16,
+        fingerprint: u8,
+    ) -> Result<(), Word<'g>> {
+        let word = Entry::word_of(record, hint);
         // ORDERING: Release; pairs with the Acquire in `word`: publishes the record. Acquire on
         // failure: the winner's record is looked at next.
         let release = order(Mutant::RelaxedWordClaim, Ordering::Release);
         let acquire = order(Mutant::RelaxedWordFailure, Ordering::Acquire);
         self.slot(at).compare_exchange(EMPTY_WORD, word, release, acquire).map_err(Words::judge)?;
-        self.note(at, record);
+        self.note(at, record, fingerprint);
         Ok(())
     }
 
     /// Notes the fingerprint of a claimed word, or the address of its child.
-    fn note(self, at: usize, record: RecRef<'_>) {
+    #[inline]
+    fn note(self, at: usize, record: RecRef<'_>, fingerprint: u8) {
         if self.level() > 0 {
             self.note_child(at, record);
             return;
         }
-        let lane = u64::from(fingerprint(record.key())) << (at % LANES * 8);
+        let lane = u64::from(fingerprint) << (at % LANES * 8);
         // ORDERING: Relaxed; a fingerprint says nothing of what the word leads to, and readers load the
         // word, with Acquire.
         self.fingerprints()[at / LANES].fetch_or(lane, Ordering::Relaxed);
     }
 
+    #[inline]
     fn note_child(self, at: usize, record: RecRef<'_>) {
         if !cfg!(whimbrel_loom) {
             // ORDERING: Relaxed, both; never followed.
@@ -327,6 +346,43 @@ impl<'g> BlockRef<'g> {
             let lanes = group.iter().rev().fold(0, |lanes, record| lanes << 8 | print(record));
             // ORDERING: Relaxed; as above.
             line.store(lanes, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads what the fingerprints say, a byte for each word. Level 0.
+    pub(super) fn read_fingerprints(self, bytes: &mut [u8]) {
+        for (line, bytes) in self.fingerprints().iter().zip(bytes.chunks_exact_mut(LANES)) {
+            // ORDERING: Relaxed; as in `note`: one that is there is right, whatever it is seen with.
+            bytes.copy_from_slice(&line.load(Ordering::Relaxed).to_le_bytes());
+        }
+    }
+
+    /// Writes the first words of a block of level 0 that no other thread can reach: records in ascending
+    /// order. Their hints are of a block whose keys share so many bits, if they are of one.
+    pub(super) fn prepare_kept<'k>(
+        self,
+        entries: impl ExactSizeIterator<Item = KeptEntry<'k>>,
+        shared: Option<u32>,
+    ) {
+        let same_hints = shared == Some(self.shared());
+        let words = self.words();
+        let mut fingerprints = [0; MOST_WORDS];
+        for ((at, kept), to) in entries.enumerate().zip(&mut fingerprints) {
+            let record = kept.entry.record();
+            let hint = match same_hints {
+                true => kept.entry.hint(),
+                false => order_hint(record.key(), self.shared()),
+            };
+            // ORDERING: Relaxed; whoever publishes the block does it later.
+            words.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
+            *to = match kept.fingerprint {
+                0 => fingerprint(record.key()),
+                known => known,
+            };
+        }
+        for (line, bytes) in self.fingerprints().iter().zip(fingerprints.as_chunks().0) {
+            // ORDERING: Relaxed; as above.
+            line.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
         }
     }
 
@@ -385,6 +441,22 @@ impl<'g> BlockRef<'g> {
     pub(super) fn prefetch_word(self, at: usize) {
         if at < self.capacity() {
             prefetch(self.words().start(at, 0).as_ptr().expose_provenance() as u64, 1);
+        }
+    }
+
+    /// Begins to load of every record what a rebuild reads: the cell, and as much of the key as a hint
+    /// takes behind what all of them share.
+    pub(super) fn prefetch_records(self) {
+        if cfg!(whimbrel_loom) {
+            return;
+        }
+        let words = self.words();
+        let hint = RecRef::KEY_OFFSET + u64::from(self.shared() / 8) + 7;
+        for at in 0..words.len() {
+            // ORDERING: Relaxed; never followed.
+            let record = words.slot(at).load(Ordering::Relaxed) & ADDRESS;
+            prefetch(record, 1);
+            prefetch(record + hint, 1);
         }
     }
 

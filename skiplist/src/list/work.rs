@@ -1,14 +1,14 @@
 //! Claims, freezes and decisions (steps 2, 3 and 5).
 
 use super::List;
-use super::entry::Ordered;
-use super::hint::{Needle, shared_bytes};
+use super::hint::{Needle, fingerprint, shared_bytes};
 use super::raw::{BlockRef, Plan, Repl};
+use super::rebuild::Kept;
 use super::record::{OwnedRec, RecRef};
-use super::search::{MOST_UNSORTED, Place, find_in, records};
+use super::search::{self, MOST_UNSORTED, Place};
 use super::words::Word;
+use crate::Guard;
 use crate::mutant::{Mutant, Step, planted};
-use crate::{Guard, SEALED};
 
 /// One writing operation: what it has to clean up before it returns.
 ///
@@ -43,9 +43,36 @@ pub(super) enum Claim<'g> {
     Full,
 }
 
-/// New blocks that nobody else can see.
+/// A key that is looked for, to be inserted where it is missing.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'k> {
+    pub(super) needle: Needle<'k>,
+    fingerprint: u8,
+}
+
+impl<'k> Sought<'k> {
+    #[inline]
+    pub(super) fn new(key: &'k [u8]) -> Self {
+        Self { needle: Needle::new(key), fingerprint: fingerprint(key) }
+    }
+
+    /// As [`search::find_in`].
+    #[inline]
+    pub(super) fn find_in<'g>(
+        self,
+        block: BlockRef<'g>,
+        skip_sealed: bool,
+    ) -> Result<RecRef<'g>, usize> {
+        if block.level() > 0 {
+            return search::find_in(block, self.needle, skip_sealed);
+        }
+        search::find_among(block, self.needle, block.matches(self.fingerprint), skip_sealed)
+    }
+}
+
+/// New blocks that nobody else can see: a chain.
 struct Built<'g> {
-    blocks: Vec<BlockRef<'g>>,
+    first: BlockRef<'g>,
     task: Task<'g>,
 }
 
@@ -74,22 +101,24 @@ impl<'g> Work<'g> {
     /// when an empty word is met.
     pub(super) fn claim(
         block: BlockRef<'g>,
-        key: &[u8],
+        sought: Sought<'_>,
         make: impl FnMut() -> RecRef<'g>,
     ) -> Claim<'g> {
-        match find_in(block, Needle::new(key), !planted(Mutant::SealIgnored)) {
+        match sought.find_in(block, !planted(Mutant::SealIgnored)) {
             Ok(found) => Claim::Found(found),
-            Err(end) => Self::claim_from(end, block, key, make),
+            Err(end) => Self::claim_from(end, block, sought, make),
         }
     }
 
     /// As [`Work::claim`], where it is known that the key is in no word before one.
+    #[inline]
     pub(super) fn claim_from(
         mut at: usize,
         block: BlockRef<'g>,
-        key: &[u8],
+        sought: Sought<'_>,
         mut make: impl FnMut() -> RecRef<'g>,
     ) -> Claim<'g> {
+        let Sought { needle, fingerprint } = sought;
         // Above level 0 few words stay out of order: searches look at so many.
         let end = match block.level() {
             0 => block.capacity(),
@@ -102,7 +131,8 @@ impl<'g> Work<'g> {
             let mut word = block.word(at);
             if matches!(word, Word::Empty) {
                 let record = make();
-                match block.claim(at, record) {
+                let hint = block.hint_of_needle(needle);
+                match block.claim(at, record, hint, fingerprint) {
                     Ok(()) => return Claim::Claimed(record),
                     Err(_) if planted(Mutant::FailedClaimNotJudged) => {
                         at += 1;
@@ -116,7 +146,7 @@ impl<'g> Work<'g> {
                 Word::Record(entry) => {
                     let record = entry.record();
                     let dead_too = planted(Mutant::SealIgnored).then_some(record);
-                    if record.key() == key
+                    if record.key() == needle.key
                         && let Some(found) = record.live().or(dead_too)
                     {
                         return Claim::Found(found);
@@ -156,8 +186,8 @@ impl<'g> Work<'g> {
             return;
         }
         let built = early.unwrap_or_else(|| self.build(block));
-        if block.decide(built.blocks[0]) {
-            self.list.note_built(&built.blocks, &built.task.anchors);
+        if block.decide(built.first) {
+            self.list.note_built(built.first, &built.task.anchors);
             self.todo.push(built.task);
             self.step(Step::Decided);
         } else if planted(Mutant::HelpersAnnounce) {
@@ -169,8 +199,8 @@ impl<'g> Work<'g> {
 
     /// Builds the blocks that may take the place of a frozen block.
     fn build(&self, block: BlockRef<'g>) -> Built<'g> {
-        let (mut live, mut dropped) = (Vec::new(), Vec::new());
-        collect(block, &mut live, &mut dropped);
+        let mut kept = Kept::new();
+        kept.take(block);
         let mut next = block.next().0;
         let mut high = block.high();
         let mut absorbed = None;
@@ -181,7 +211,7 @@ impl<'g> Work<'g> {
                 Repl::Undecided => break,
                 Repl::Absorb => {
                     if !planted(Mutant::AbsorbedContentIgnored) {
-                        collect(successor, &mut live, &mut dropped);
+                        kept.take(successor);
                     }
                     absorbed = Some(successor);
                     if !planted(Mutant::AbsorbedRangeIgnored) {
@@ -192,45 +222,43 @@ impl<'g> Work<'g> {
                 }
             }
         }
+        let dropped = std::mem::take(&mut kept.dropped);
         let task = Task { block, absorbed, dropped, anchors: Vec::new() };
-        self.lay_out(task, &live, high, next)
+        self.lay_out(task, &kept, high, next)
     }
 
     /// Spreads the records evenly over as many blocks as they need.
     fn lay_out(
         &self,
         mut task: Task<'g>,
-        live: &[RecRef<'g>],
-        high: Option<RecRef<'g>>,
-        next: Option<BlockRef<'g>>,
+        kept: &Kept<'g>,
+        mut high: Option<RecRef<'g>>,
+        mut next: Option<BlockRef<'g>>,
     ) -> Built<'g> {
         let level = task.block.level();
         let (capacity, fill) = self.list.shape().of_level(level);
-        let parts = live.len().div_ceil(fill).max(1);
-        let middle = if parts == 2 { cut_in_two(task.block, live, capacity, fill) } else { 0 };
+        let parts = kept.len().div_ceil(fill).max(1);
+        let middle = if parts == 2 { kept.cut_in_two(task.block, fill) } else { 0 };
         let cut = |part: usize| match part {
             1 if parts == 2 => middle,
-            _ => live.len() * part / parts,
+            _ => kept.len() * part / parts,
         };
         for part in 1..parts {
-            let key = separator(level, live[cut(part) - 1].key(), live[cut(part)].key());
+            let key = separator(level, kept.key(cut(part) - 1), kept.key(cut(part)));
             // SAFETY: nobody frees it before `discard`, or before the barrier says so.
             task.anchors.push(unsafe { RecRef::protect(OwnedRec::new(key, 0, false).into_raw()) });
         }
-        let mut blocks = Vec::with_capacity(parts);
-        let (mut high, mut next) = (high, next);
-        for part in (0..parts).rev() {
-            let anchor = if part == 0 { task.block.anchor() } else { task.anchors[part - 1] };
+        let mut make = |part: usize, anchor: RecRef<'g>| {
             let plan = Plan { anchor, high, next, level, capacity };
-            let made = BlockRef::new(plan, &live[cut(part)..cut(part + 1)]);
-            if part > 0 {
-                anchor.prepare_child(made);
-            }
-            blocks.push(made);
+            let made = BlockRef::of_kept(plan, kept, cut(part)..cut(part + 1));
             (high, next) = (Some(anchor), Some(made));
+            made
+        };
+        for part in (1..parts).rev() {
+            let anchor = task.anchors[part - 1];
+            anchor.prepare_child(make(part, anchor));
         }
-        blocks.reverse();
-        Built { blocks, task }
+        Built { first: make(0, task.block.anchor()), task }
     }
 
     /// Frees what lost a decision.
@@ -238,7 +266,10 @@ impl<'g> Work<'g> {
         if planted(Mutant::LoserKeepsBlocks) {
             return;
         }
-        for block in built.blocks {
+        let mut next = Some(built.first);
+        for _ in 0..=built.task.anchors.len() {
+            let block = next.expect("so many blocks were made");
+            next = block.next().0;
             // SAFETY: nobody else has seen it.
             unsafe { block.free() };
         }
@@ -305,73 +336,13 @@ impl<'g> Work<'g> {
         self.list.grow(level);
         loop {
             let block = self.list.seek(level, Place::at(anchor.key()));
-            match Self::claim(block, anchor.key(), || anchor) {
+            match Self::claim(block, Sought::new(anchor.key()), || anchor) {
                 Claim::Claimed(_) => return Ok(()),
                 Claim::Found(found) => return Err(found),
                 Claim::Full => self.make_room(block),
             }
         }
     }
-}
-
-/// Where to cut the records of a block in two.
-fn cut_in_two(block: BlockRef<'_>, live: &[RecRef<'_>], capacity: usize, fill: usize) -> usize {
-    let len = live.len();
-    if cfg!(whimbrel_loom) {
-        return len / 2;
-    }
-    if len <= capacity && came_in_order(block) {
-        // What comes next goes to the right as well: the left part stays nearly full.
-        return len - (len / 8).max(1);
-    }
-    // Near the middle, where neighbours share least: blocks then end where the keys' groups end, and
-    // what all keys of a block share says more. Anchors are short as well.
-    let reach = if block.level() == 0 { len / 8 } else { len / 4 };
-    let from = (len / 2 - reach).max(len.saturating_sub(fill)).max(1);
-    let to = (len / 2 + reach).min(fill).min(len - 1);
-    (from..=to)
-        .min_by_key(|at| (shared_bytes(live[at - 1].key(), live[*at].key()), at.abs_diff(len / 2)))
-        .unwrap_or(len / 2)
-}
-
-/// Whether the records of a frozen block came in ascending order, a good part of them since it was
-/// made.
-fn came_in_order(block: BlockRef<'_>) -> bool {
-    if cfg!(whimbrel_loom) || block.sorted() > block.capacity() * 7 / 8 {
-        return false;
-    }
-    let from = block.sorted().saturating_sub(1);
-    let mut previous: Option<&[u8]> = None;
-    records(block).skip(from).all(|record| {
-        let key = record.key();
-        previous.replace(key).is_none_or(|previous| previous < key)
-    })
-}
-
-/// Records of a frozen block: the live ones in ascending order behind those in `live`, the dead ones
-/// to `dropped`. A record that moved is dropped, and the one it moved to is in its place.
-fn collect<'g>(block: BlockRef<'g>, live: &mut Vec<RecRef<'g>>, dropped: &mut Vec<RecRef<'g>>) {
-    records(block).for_each(RecRef::prefetch);
-    let mut kept = Ordered::new();
-    kept.fill(block, |entry| {
-        let dead = if block.level() == 0 {
-            let (record, cell) = entry.record().follow(|moved| {
-                if !planted(Mutant::MovedNotDropped) {
-                    dropped.push(moved);
-                }
-            });
-            *entry = entry.of(record);
-            cell == SEALED
-        } else {
-            entry.record().is_droppable()
-        };
-        let drop = dead || planted(Mutant::UnsealedDropped);
-        if drop {
-            dropped.push(entry.record());
-        }
-        !drop
-    });
-    live.extend(kept.all().iter().map(|entry| entry.record()));
 }
 
 /// The low end of a block that begins with `right` and follows `left`.
