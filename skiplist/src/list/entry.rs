@@ -85,10 +85,10 @@ impl<'g> Entry<'g> {
         self.record().prefetch();
     }
 
-    /// Whether its key is greater than that of another one with the same hint.
+    /// Whether its key is not below that of another one with the same hint.
     #[cold]
     fn is_behind(self, other: Self) -> bool {
-        self.record().key() > other.record().key()
+        self.record().key() >= other.record().key()
     }
 
     /// Compares the record's key with another one; by their order hints where these differ.
@@ -150,10 +150,10 @@ impl<'g> Copies<'g> {
         }
     }
 
-    /// Brings the entries into the order of their keys.
+    /// Brings the entries into the order of their keys; those of one key stay as they came.
     fn sort(&mut self) {
         let all = self.all_mut();
-        all.sort_unstable_by_key(|entry| entry.word);
+        all.sort_by_key(|entry| entry.hint());
         if all.windows(2).any(|pair| pair[0].hint() == pair[1].hint()) {
             Self::sort_by_keys(all);
         }
@@ -161,7 +161,7 @@ impl<'g> Copies<'g> {
 
     #[cold]
     fn sort_by_keys(entries: &mut [Entry<'g>]) {
-        entries.sort_unstable_by(|a, b| a.compare(b.record().key(), b.hint()));
+        entries.sort_by(|a, b| a.compare(b.record().key(), b.hint()));
     }
 
     /// Puts other entries between these. Both are in order.

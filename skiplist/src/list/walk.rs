@@ -14,10 +14,13 @@ use crate::mutant::{Mutant, planted};
 
 /// So many records ahead of the one that is handed out are being loaded. A record is a cache miss of
 /// some 100 ns, and what is done with one takes a tenth of that or less.
-const AHEAD: usize = 10;
+const AHEAD: usize = 16;
 
-/// As [`AHEAD`], beyond the block in which the walk began: many walks end there.
-const AHEAD_AT_FIRST: usize = 5;
+/// As [`AHEAD`], in the block in which the walk began: many walks end there.
+const AHEAD_AT_FIRST: usize = 10;
+
+/// As [`AHEAD_AT_FIRST`], beyond that block.
+const BEYOND_AT_FIRST: usize = 5;
 
 /// Reads a block that was on the chain in this session, from an order hint on.
 ///
@@ -168,16 +171,17 @@ impl List {
         let end = key_of(to);
         let (mut page, mut next_page) = (&mut Ordered::new(), &mut Ordered::new());
         let (mut block, mut skip) = self.enter(page, from);
-        let (mut left, mut reach) = (most.max(1), AHEAD_AT_FIRST);
+        let mut left = most.max(1);
+        let (mut reach, mut beyond_reach) = (AHEAD_AT_FIRST, BEYOND_AT_FIRST);
         loop {
             let (entries, is_end) = up_to(block, &page.all()[skip..], end);
             let entries = first_of(entries, left);
             left = left.saturating_sub(entries.len());
             let (len, is_last) = (entries.len(), is_end || left == 0);
             // The next block begins to be loaded at `far`, and is read at `beyond`.
-            let near = len.saturating_sub(AHEAD);
-            let far = near.saturating_sub(AHEAD);
-            let beyond = len.saturating_sub(reach).max(near);
+            let near = len.saturating_sub(reach);
+            let far = near.saturating_sub(reach);
+            let beyond = len.saturating_sub(beyond_reach).max(near);
             let mut next = None;
             for part in 0..4 {
                 let (now, ahead) = match part {
@@ -212,7 +216,8 @@ impl List {
             }
             let next = next?;
             std::mem::swap(&mut page, &mut next_page);
-            (block, skip, reach) = (next, 0, AHEAD);
+            (block, skip) = (next, 0);
+            (reach, beyond_reach) = (AHEAD, AHEAD);
         }
     }
 
@@ -222,7 +227,7 @@ impl List {
         let Some((needle, is_included)) = key_of(from) else {
             let block = self.leftmost(0);
             read(page, block, 0);
-            load(page.all().iter().take(AHEAD));
+            load(page.all().iter().take(AHEAD_AT_FIRST));
             return (block, 0);
         };
         let block = self.seek(0, Place::At(needle));
@@ -230,11 +235,11 @@ impl List {
         let hint = needle.order_hint(block.shared());
         read(page, block, hint);
         let entries = page.all();
-        load(entries.iter().take(AHEAD));
+        load(entries.iter().take(AHEAD_AT_FIRST));
         // Those of equal hints come first, and are few or all that there are.
         let equal = entries.iter().take_while(|entry| entry.hint() == hint).count();
         let below = count_to(&entries[..equal], needle, hint, !is_included);
-        load(entries.iter().take(below + AHEAD).skip(AHEAD));
+        load(entries.iter().take(below + AHEAD_AT_FIRST).skip(AHEAD_AT_FIRST));
         (block, below)
     }
 
@@ -283,16 +288,17 @@ impl List {
             Bound::Excluded(key) => Place::before(key),
         };
         let (mut block, mut len) = self.enter_back(page, place, matches!(from, Bound::Included(_)));
-        load(page.all()[..len].iter().rev().take(AHEAD));
-        let (mut left, mut reach) = (most.max(1), AHEAD_AT_FIRST);
+        load(page.all()[..len].iter().rev().take(AHEAD_AT_FIRST));
+        let mut left = most.max(1);
+        let (mut reach, mut beyond_reach) = (AHEAD_AT_FIRST, BEYOND_AT_FIRST);
         loop {
             let (entries, is_end) = down_to(block, &page.all()[..len], end);
             let entries = last_of(entries, left);
             left = left.saturating_sub(entries.len());
             let is_last = is_end || left == 0;
             // The next block is read at `beyond`.
-            let near = entries.len().min(AHEAD);
-            let beyond = near.min(reach);
+            let near = entries.len().min(reach);
+            let beyond = near.min(beyond_reach);
             let (mut next, mut next_len) = (None, 0);
             for part in 0..3 {
                 let (now, ahead) = match part {
@@ -322,7 +328,8 @@ impl List {
             }
             let next = next?;
             std::mem::swap(&mut page, &mut next_page);
-            (block, len, reach) = (next, next_len, AHEAD);
+            (block, len) = (next, next_len);
+            (reach, beyond_reach) = (AHEAD, AHEAD);
         }
     }
 
