@@ -10,7 +10,6 @@ use super::entry::Entry;
 use super::hint::shared_bytes;
 use super::raw::{BlockRef, MOST_WORDS, Plan};
 use super::record::RecRef;
-use super::words::Words;
 use crate::SEALED;
 use crate::mutant::{Mutant, planted};
 
@@ -76,11 +75,17 @@ impl<'g> Kept<'g> {
         }
         let is_all = self.read == 0 && block.level() == 0;
         self.shared = is_all.then(|| block.shared());
-        let (words, sorted) = (block.words(), block.sorted());
+        let (from, words) = (self.read, block.words());
+        // All words before any cell: who reads a word with Acquire sees the seals before its claim (B8).
+        for entry in (0..words.len()).map_while(|at| words.entry(at)) {
+            self.entries[self.read % MOST_KEPT] = entry;
+            self.read += 1;
+        }
+        let sorted = (from + block.sorted()).min(self.read);
         let mut first = [LAST; MOST_KEPT];
-        let firsts = self.select(block.level(), words, 0..sorted, &mut first);
+        let firsts = self.select(block.level(), from..sorted, &mut first);
         let mut later = [LAST; MOST_KEPT];
-        let laters = self.select(block.level(), words, sorted..words.len(), &mut later);
+        let laters = self.select(block.level(), sorted..self.read, &mut later);
         later[..laters].sort_unstable();
         self.order_equals(&mut later[..laters]);
         self.merge([&first, &later], firsts + laters);
@@ -143,28 +148,20 @@ impl<'g> Kept<'g> {
         }
     }
 
-    /// Reads some of the words, up to the first one without a record, and ranks those that live, in
-    /// their order; the others are dropped. Returns the number of those that live.
+    /// Ranks the live ones of some entries, in their order; the others are dropped. Returns their
+    /// number.
     #[inline]
-    fn select(
-        &mut self,
-        level: usize,
-        words: Words<'g>,
-        which: Range<usize>,
-        ranks: &mut [u32; MOST_KEPT],
-    ) -> usize {
-        let (mut place, mut live) = (self.read, 0);
-        for entry in which.map_while(|at| words.entry(at)) {
-            self.entries[place % MOST_KEPT] = entry;
+    fn select(&mut self, level: usize, of: Range<usize>, ranks: &mut [u32; MOST_KEPT]) -> usize {
+        let mut live = 0;
+        for place in of {
+            let entry = self.entries[place % MOST_KEPT];
             let record = entry.record();
             let is_live = if level == 0 { record.is_in_place() } else { !record.is_droppable() };
             if (is_live && !planted(Mutant::UnsealedDropped)) || self.follow(level, place) {
                 ranks[live % MOST_KEPT] = rank(entry.hint(), place);
                 live += 1;
             }
-            place += 1;
         }
-        self.read = place;
         live
     }
 
