@@ -2,9 +2,10 @@
 
 use whimbrel_skiplist::{List, Record, Segment, SegmentBuilder};
 
+use crate::inline::InlineStamp;
 use crate::stamp::StampWord;
 use crate::store::{Store, StoreOptions};
-use crate::version::{Fresh, INLINE_MAX, check_value, inline_len, write_inline};
+use crate::version::{Fresh, INLINE_MAX, check_value, write_inline};
 use crate::{Clock, Digest, Error};
 
 /// The number of what was loaded in bulk: every snapshot sees it.
@@ -75,10 +76,11 @@ impl StoreSegmentBuilder {
         } else {
             let init = |record: Record<'_>| {
                 // SAFETY: a record of the builder's own, with this inline length.
-                unsafe { write_inline(record, StampWord::decided(LOADED), value) }
+                unsafe { write_inline(record, value) };
+                InlineStamp::decided(LOADED).word()
             };
-            self.builder.push(key, inline_len(value.len()), init)?;
-            self.rest.version_bytes += inline_len(value.len()) as u64;
+            self.builder.push(key, value.len(), init)?;
+            self.rest.version_bytes += value.len() as u64;
         }
         self.rest.digest.add(key, value);
         Ok(())

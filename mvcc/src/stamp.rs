@@ -7,6 +7,9 @@
 //! - `INDIRECT(d)`: the version belongs to a batch; the word of descriptor `d` decides. It is
 //!   rewritten to `FINAL(n)` once the batch is settled.
 //!
+//! This is the word of versions that have an allocation of their own; `inline.rs` has that of the others,
+//! which the same rules hold for.
+//!
 //! Invariants.
 //!
 //! - S1. Every floor and every number is at most the clock.
