@@ -103,9 +103,9 @@ pub(crate) unsafe fn write_inline(record: Record<'_>, value: &[u8]) {
 ///
 /// # Safety
 ///
-/// The record was loaded with an inline version, or a version of this record leads to one.
+/// The record's cell, or a version that it led to, was read and says that there is one.
 #[inline]
-pub(crate) unsafe fn inline_value(record: Record<'_>) -> &[u8] {
+pub(crate) unsafe fn inline_value<'g>(record: Record<'g>) -> &'g [u8] {
     let (body, len) = (record.inline(), record.inline_len());
     // SAFETY: `write_inline` filled the inline part before the record was published, and it never
     // changes (V2); the record is protected for `'g`.

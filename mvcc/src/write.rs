@@ -228,7 +228,7 @@ impl<'g> Access<'g> {
             FindOrInsert::Found(record) => Ok(Some(record)),
             FindOrInsert::Inserted(record) => {
                 self.store.count_installed(key, VersionRef::Inline(record, stamp), None);
-                // The record itself: where it has moved, the version was settled before.
+                // This very record's cell: if it moved, its version was settled before.
                 let _ = stamp.settle(record.cell(), self.clock, By::Owner);
                 self.tell_capture(key);
                 Ok(None)

@@ -102,12 +102,12 @@ impl<'g> RecRef<'g> {
         header
     }
 
-    /// Begins to load the record: its first line, and the second where a record of 48 bytes would
+    /// Begins to load the record: its first line, and the second where a record of 40 bytes would
     /// reach it. A prefetch too many costs a scan as much as one too few.
     #[inline]
     pub(super) fn prefetch(self) {
         let address = self.ptr.as_ptr().expose_provenance() as u64;
-        super::scan::prefetch(address, if address % 64 > 16 { 128 } else { 64 });
+        super::scan::prefetch(address, if address % 64 > 24 { 128 } else { 64 });
     }
 
     fn shape(self) -> Shape {
