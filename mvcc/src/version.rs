@@ -58,7 +58,7 @@ pub(crate) struct Version {
 }
 
 const _: () = {
-    assert!(align_of::<Version>() == 8, "addresses must differ from EMPTY and SEALED");
+    assert!(align_of::<Version>() == 8, "addresses must differ from all other words");
     assert!(size_of::<usize>() == 8, "addresses are kept in 64-bit words");
     assert!(cfg!(whimbrel_loom) || size_of::<Version>() == 24, "three words a version");
 };
