@@ -9,7 +9,7 @@ mod mvcc_common;
 
 use mvcc_common::{A, Act, B, C, D, World, at, explore_acts, explore_loaded};
 use whimbrel_loom_tests::Bound;
-use whimbrel_mvcc::Inserted;
+use whimbrel_mvcc::{CasOutcome, Inserted};
 
 const TWO: Bound = Bound::Preemptions(3);
 /// Two threads of one operation each.
@@ -183,7 +183,7 @@ fn compare_and_set_against_compare_and_set() {
         loop {
             let have = world.get(A);
             let done = world.store.compare_and_set(A, Some(&[have]), Some(&[have + 1]));
-            if done.expect("short") == whimbrel_mvcc::CasOutcome::Done {
+            if done.expect("short") == CasOutcome::Done {
                 return vec![];
             }
         }
@@ -207,6 +207,25 @@ fn put_and_read_by_another_thread_against_snapshot() {
         vec![]
     };
     explore_acts(THREE, nothing, &[put_two, read_then_put, look], |_, _| {});
+}
+
+#[test]
+fn put_over_a_value_and_read_by_another_thread_against_snapshot() {
+    // As before, of a version that does not lie in its record.
+    let read_then_put: Act = |world| {
+        let differs = world.store.compare_and_set(A, None, None).expect("short");
+        let CasOutcome::Differs(Some(seen)) = differs else { panic!("{differs:?}") };
+        world.put(B, seen[0]);
+        vec![]
+    };
+    let look: Act = |world| {
+        let snapshot = world.store.snapshot();
+        let (b, a) = (at(&snapshot, B), at(&snapshot, A));
+        assert!(a >= b, "what the writer of the second key saw is missing");
+        assert_eq!(at(&snapshot, A), a, "the snapshot changed");
+        vec![]
+    };
+    explore_acts(THREE, put_old, &[put_two, read_then_put, look], |_, _| {});
 }
 
 /// What a snapshot sees of the keys `A` to `D`, by a scan; the scan of the same snapshot backwards agrees.

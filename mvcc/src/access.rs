@@ -7,11 +7,12 @@ use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, Seen};
 
 use crate::batch;
 use crate::clock::ClockInner;
+use crate::inline;
 use crate::mutant::{Mutant, order, planted};
 use crate::stamp::{By, Stamp};
 use crate::store::StoreInner;
 use crate::sync::atomic::Ordering;
-use crate::version::{Fresh, Number, VersionRef, inline_value_up_to};
+use crate::version::{Fresh, Number, OwnRef, Raised, VersionRef, inline_value};
 
 /// A store inside a barrier session.
 #[derive(Clone, Copy)]
@@ -25,7 +26,7 @@ pub(crate) struct Access<'g> {
 #[derive(Clone, Copy)]
 pub(crate) struct Change<'g> {
     pub(crate) record: Record<'g>,
-    pub(crate) new: VersionRef<'g>,
+    pub(crate) new: OwnRef<'g>,
     pub(crate) old: Option<VersionRef<'g>>,
 }
 
@@ -35,7 +36,7 @@ pub(crate) enum Head<'g> {
     Empty,
     /// The record is dead for ever.
     Sealed,
-    /// Settled, and its number is in its own stamp word.
+    /// Settled, and its number is in its own stamp.
     Settled(VersionRef<'g>),
 }
 
@@ -65,110 +66,158 @@ impl<'g> Access<'g> {
         record.follow().1
     }
 
+    /// The newest version, whatever its state, and the record of its chain.
+    pub(crate) fn head_of(record: Record<'g>) -> (Record<'g>, Option<VersionRef<'g>>) {
+        // ORDERING: as in `cell_word`.
+        let (record, word) = record.follow();
+        // SAFETY: loaded with Acquire from this cell, under the guard that `'g` stands for.
+        (record, unsafe { VersionRef::from_word(record, word) })
+    }
+
     /// The newest version, whatever its state.
     pub(crate) fn head(record: Record<'g>) -> Option<VersionRef<'g>> {
-        // SAFETY: loaded with Acquire from a cell, under the guard that `'g` stands for.
-        unsafe { VersionRef::from_word(Self::cell_word(record)) }
+        Self::head_of(record).1
     }
 
-    /// Snapshot read: the version that snapshot `s` sees, a tombstone included.
-    pub(crate) fn version_at(self, record: Record<'g>, s: u64) -> Option<VersionRef<'g>> {
-        Self::version_from(Self::head(record), s)
-    }
-
-    /// The version that snapshot `s` sees, from the newest one on.
-    fn version_from(mut next: Option<VersionRef<'g>>, s: u64) -> Option<VersionRef<'g>> {
-        let floor = if planted(Mutant::FloorIsSnapshot) { s } else { s + 1 };
-        while let Some(version) = next {
-            let number = match version.number() {
-                Number::Final(number) => Some(number),
-                Number::Pending(_) if planted(Mutant::PendingPassed) => None,
-                Number::Pending(word) => word.raise(floor),
-            };
-            if number.is_some_and(|number| number <= s) {
-                return Some(version);
-            }
-            next = version.older();
-        }
-        None
-    }
-
-    /// What snapshot `s` sees of the key of this record.
+    /// Snapshot read: what snapshot `s` sees of the key of this record.
+    #[inline]
     pub(crate) fn value_at(self, record: Record<'g>, s: u64) -> Option<&'g [u8]> {
-        self.version_at(record, s)?.value()
+        let (record, word) = record.follow();
+        Self::value_of(record, word, s)
     }
 
     /// As [`Access::value_at`], of a record that a walk under the guard came to.
     #[inline]
     pub(crate) fn value_seen(seen: Seen<'g>, s: u64) -> Option<&'g [u8]> {
         // Most often nothing was written since the record was made.
-        inline_value_up_to(seen, s).or_else(|| Self::value_from(seen, s))
+        if inline::is_seen(seen.cell(), s) {
+            // SAFETY: the cell says that the newest version is the inline one.
+            return Some(unsafe { inline_value(seen.record()) });
+        }
+        let (record, word) = seen.live()?;
+        Self::value_in_chain(record, word, s)
+    }
+
+    /// As [`Access::value_at`], for a record that has not moved and what its cell held, read with Acquire
+    /// in this session.
+    #[inline]
+    pub(crate) fn value_of(record: Record<'g>, word: u64, s: u64) -> Option<&'g [u8]> {
+        if inline::is_seen(word, s) {
+            // SAFETY: the cell says that the newest version is the inline one.
+            return Some(unsafe { inline_value(record) });
+        }
+        Self::value_in_chain(record, word, s)
     }
 
     #[inline(never)]
-    fn value_from(seen: Seen<'g>, s: u64) -> Option<&'g [u8]> {
-        let (_, cell) = seen.live()?;
-        // SAFETY: the walk loaded it with Acquire, under the guard that `'g` stands for.
-        let head = unsafe { VersionRef::from_word(cell) };
-        Self::version_from(head, s)?.value()
+    fn value_in_chain(mut record: Record<'g>, word: u64, s: u64) -> Option<&'g [u8]> {
+        let floor = if planted(Mutant::FloorIsSnapshot) { s } else { s + 1 };
+        // SAFETY: loaded with Acquire from the cell, under the guard.
+        let mut next = unsafe { VersionRef::from_word(record, word) };
+        while let Some(version) = next {
+            let number = match version.number() {
+                Number::Final(number) => Some(number),
+                Number::Pending(_) if planted(Mutant::PendingPassed) => None,
+                Number::Pending(undecided) => match undecided.raise(floor) {
+                    Raised::Final(number) => Some(number),
+                    Raised::Pending => None,
+                    Raised::Changed => {
+                        (record, next) = Self::head_of(record);
+                        continue;
+                    }
+                },
+            };
+            if number.is_some_and(|number| number <= s) {
+                return version.value();
+            }
+            next = version.older(record);
+        }
+        None
     }
 
     /// Latest read: the newest value, settled or made to be so by raising its floor to the clock.
+    #[inline]
     pub(crate) fn latest(self, record: Record<'g>) -> Option<&'g [u8]> {
-        let head = Self::head(record)?;
-        // Before the deciding look: were it read after it, the head could have been settled and the
-        // version below superseded and unlinked in between.
-        let older = head.older();
-        let Number::Pending(word) = head.number() else { return head.value() };
-        if planted(Mutant::PendingReturned) {
-            return head.value();
+        let (record, word) = record.follow();
+        if inline::is_settled(word) {
+            // SAFETY: the cell says that the newest version is the inline one.
+            return Some(unsafe { inline_value(record) });
         }
-        let mut floor = self.clock.now();
-        if planted(Mutant::LatestFloorAboveClock) {
-            floor += 1;
-        } else if planted(Mutant::LatestFloorBelowClock) {
-            floor -= 1;
-        }
-        match word.raise(floor) {
-            Some(_) => head.value(),
-            None if planted(Mutant::OlderAfterStamp) => {
-                // Loom tries no other thread between the two loads otherwise.
-                self.clock.step();
-                head.older()?.value()
+        self.latest_in_chain(record, word)
+    }
+
+    #[inline(never)]
+    fn latest_in_chain(self, mut record: Record<'g>, word: u64) -> Option<&'g [u8]> {
+        // SAFETY: loaded with Acquire from the cell, under the guard.
+        let mut next = unsafe { VersionRef::from_word(record, word) };
+        loop {
+            let head = next?;
+            // Before the deciding look: were it read after it, the head could have been settled and the
+            // version below superseded and unlinked in between.
+            let older = head.older(record);
+            let Number::Pending(undecided) = head.number() else { return head.value() };
+            if planted(Mutant::PendingReturned) {
+                return head.value();
             }
-            None => older?.value(),
+            let mut floor = self.clock.now();
+            if planted(Mutant::LatestFloorAboveClock) {
+                floor += 1;
+            } else if planted(Mutant::LatestFloorBelowClock) {
+                floor -= 1;
+            }
+            match undecided.raise(floor) {
+                Raised::Final(_) => return head.value(),
+                Raised::Pending if planted(Mutant::OlderAfterStamp) => {
+                    // Loom tries no other thread between the two loads otherwise.
+                    self.clock.step();
+                    return head.older(record)?.value();
+                }
+                Raised::Pending => return older?.value(),
+                Raised::Changed => (record, next) = Self::head_of(record),
+            }
         }
     }
 
     /// Before a write: the newest version, settled by this thread if need be, ready to be superseded.
     pub(crate) fn settled_head(self, record: Record<'g>) -> Head<'g> {
-        match Self::cell_word(record) {
-            EMPTY => Head::Empty,
-            SEALED => Head::Sealed,
-            word => {
-                // SAFETY: loaded with Acquire from a cell under the guard.
-                let version =
-                    unsafe { VersionRef::from_word(word) }.expect("neither empty nor sealed");
-                if !planted(Mutant::PendingNotHelped) {
-                    self.settle(record, version);
-                }
-                Head::Settled(version)
+        loop {
+            // ORDERING: as in `cell_word`.
+            let (record, word) = record.follow();
+            match word {
+                EMPTY => return Head::Empty,
+                SEALED => return Head::Sealed,
+                _ => {}
+            }
+            // SAFETY: loaded with Acquire from this cell under the guard.
+            let version =
+                unsafe { VersionRef::from_word(record, word) }.expect("neither empty nor sealed");
+            if planted(Mutant::PendingNotHelped) {
+                return Head::Settled(version);
+            }
+            if let Some(version) = self.settle(record, version) {
+                return Head::Settled(version);
             }
         }
     }
 
     /// Settles the newest version of a record, helping the whole batch that it is of, and writes the
-    /// number into the version's own word (invariant S3).
-    pub(crate) fn settle(self, record: Record<'g>, version: VersionRef<'g>) -> u64 {
-        match version.stamp().load() {
-            Stamp::Final(number) => number,
-            Stamp::Pending => version.stamp().settle(self.clock, By::Helper),
-            Stamp::Indirect(word) => {
-                let number = batch::help(self, word, record.key());
-                version.stamp().make_direct(number);
-                number
+    /// number into the version's own stamp (invariant S3). None: it was settled, and superseded or moved.
+    fn settle(self, record: Record<'g>, version: VersionRef<'g>) -> Option<VersionRef<'g>> {
+        match version {
+            VersionRef::Inline(..) if version.settled_number().is_some() => {}
+            VersionRef::Inline(_, stamp) => {
+                let stamp = stamp.settle(record.cell(), self.clock, By::Helper)?;
+                return Some(VersionRef::Inline(record, stamp));
             }
+            VersionRef::Own(own) => match own.stamp().load() {
+                Stamp::Final(_) => {}
+                Stamp::Pending => _ = own.stamp().settle(self.clock, By::Helper),
+                Stamp::Indirect(word) => {
+                    own.stamp().make_direct(batch::help(self, word, record.key()));
+                }
+            },
         }
+        Some(version)
     }
 
     /// Installs a version on top of `old` (none: into an empty cell) unless the cell has changed, or the
@@ -195,10 +244,9 @@ impl<'g> Access<'g> {
         }
         fresh.published();
         // SAFETY: installed by this thread under the guard; whoever unlinks it retires it later.
-        let new = unsafe { VersionRef::from_word(word) }.expect("a version has an address");
-        let change = Change { record, new, old };
-        self.store.count_installed(record.key(), &change);
-        Ok(change)
+        let new = unsafe { OwnRef::from_word(word) };
+        self.store.count_installed(record.key(), VersionRef::Own(new), old);
+        Ok(Change { record, new, old })
     }
 
     /// Drops a record that nothing was installed in, unless somebody does so after all.
@@ -211,20 +259,26 @@ impl<'g> Access<'g> {
         }
     }
 
+    /// Tells the capture, once the write is settled.
+    pub(crate) fn tell_capture(self, key: &[u8]) {
+        if !planted(Mutant::CaptureEarly) {
+            self.captured(key);
+        }
+    }
+
     /// What the installer does once its version is settled: tells the capture, and puts what is dead
     /// now, or will be, on the dead list.
     #[inline]
     pub(crate) fn settled(self, change: Change<'g>, number: u64) {
-        if !planted(Mutant::CaptureEarly) {
-            self.captured(change.record.key());
-        }
+        self.tell_capture(change.record.key());
         if let Some(old) = change.old
             && !old.is_tombstone()
         {
             self.store.collection.superseded(change.record, old, number);
         }
         if change.new.is_tombstone() {
-            self.store.collection.tombstone(change.record, change.new, number);
+            let tombstone = VersionRef::Own(change.new);
+            self.store.collection.tombstone(change.record, tombstone, number);
         }
     }
 }

@@ -271,6 +271,7 @@ impl Descriptor {
 
     /// Whether a version is one of this batch's (and was not made direct yet).
     fn owns(&self, version: VersionRef<'_>) -> bool {
+        let VersionRef::Own(version) = version else { return false };
         version.stamp().load() == Stamp::Indirect(self.word())
     }
 }
@@ -458,8 +459,8 @@ fn make_direct<'g>(access: Access<'g>, batch: &'g Descriptor, carried: &Carried<
         let access = access.within(op.store());
         let record = carried.records.get(at).copied().or_else(|| access.find(&op.key));
         let head = record.and_then(Access::head);
-        if let Some(version) = head
-            && batch.owns(version)
+        if let Some(head @ VersionRef::Own(version)) = head
+            && batch.owns(head)
         {
             version.stamp().make_direct(carried.number);
         }

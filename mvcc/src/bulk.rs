@@ -2,10 +2,11 @@
 
 use whimbrel_skiplist::{List, Record, Segment, SegmentBuilder};
 
+use crate::inline::InlineStamp;
 use crate::stamp::StampWord;
 use crate::store::{Store, StoreOptions};
 use crate::sync::atomic::Ordering;
-use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
+use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, write_inline};
 use crate::{Clock, Digest, Error};
 
 /// The number of what was loaded in bulk: every snapshot sees it.
@@ -90,10 +91,11 @@ impl StoreSegmentBuilder {
         } else {
             let init = |record: Record<'_>| {
                 // SAFETY: a record of the builder's own, with this inline length.
-                unsafe { write_inline(record, StampWord::decided(LOADED), value) }
+                unsafe { write_inline(record, value) };
+                InlineStamp::decided(LOADED).word()
             };
-            self.builder.push(key, inline_len(value.len()), init)?;
-            self.rest.version_bytes += inline_len(value.len()) as u64;
+            self.builder.push(key, value.len(), init)?;
+            self.rest.version_bytes += value.len() as u64;
         }
         if let Some(digest) = &mut self.rest.digest {
             digest.add(key, value);
@@ -201,7 +203,7 @@ fn loaded_value(record: Record<'_>) -> &[u8] {
     let word = record.cell().load(Ordering::Relaxed);
     // SAFETY: the builder wrote the word and the version; the segment owns both, and neither changes
     // nor is freed while it is borrowed.
-    let version = unsafe { VersionRef::from_word(word) };
+    let version = unsafe { VersionRef::from_word(record, word) };
     version.and_then(VersionRef::value).unwrap_or_default()
 }
 

@@ -294,10 +294,10 @@ impl Collector {
         let record = entry.record(&access.store.list, access.guard);
         let mut newer = Access::head(record).expect("not sealed (invariant E2)");
         let mut unlinked = 0;
-        while let Some(version) = newer.older() {
+        while let (VersionRef::Own(above), Some(version)) = (newer, newer.older(record)) {
             let wanted = version.word() == entry.version_word();
             if wanted || (!version.is_inline() && self.is_garbage(version, newer)) {
-                newer.unlink_below(version);
+                above.unlink_below(version);
                 access.store.count_unlinked(version);
                 unlinked += 1;
             } else {
@@ -368,7 +368,7 @@ impl Collector {
 fn number_above(record: Record<'_>, entry: &Dead) -> Option<u64> {
     let mut above = Access::head(record)?;
     while above.older_word() != entry.version_word() {
-        above = above.older()?;
+        above = above.older(record)?;
     }
     above.settled_number()
 }

@@ -18,10 +18,11 @@ use whimbrel_skiplist::{Compacted, Record, memory};
 
 use crate::CollectReport;
 use crate::access::Access;
+use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, planted};
 use crate::stamp::StampWord;
 use crate::store::Store;
-use crate::version::{Fresh, INLINE_MAX, VersionRef, inline_len, write_inline};
+use crate::version::{Fresh, INLINE_MAX, OwnRef, VersionRef, write_inline};
 
 /// Entries between two guards.
 const SESSION: usize = 256;
@@ -141,7 +142,7 @@ impl<'g> Access<'g> {
     fn relocate(self, record: Record<'g>) -> Option<Record<'g>> {
         let (record, cell) = record.follow();
         // SAFETY: read with Acquire from a cell, under the guard.
-        let version = unsafe { VersionRef::from_word(cell) }?;
+        let version = unsafe { VersionRef::from_word(record, cell) }?;
         let number = match version.settled_number() {
             None if planted(Mutant::MovedPending) => self.clock.now(),
             number => number?,
@@ -150,22 +151,22 @@ impl<'g> Access<'g> {
             return None;
         }
         let value = version.value()?;
-        let stamp = StampWord::decided(number);
         let (copy, copied) = if value.len() <= INLINE_MAX {
+            let stamp = InlineStamp::decided(number);
             let init = |copy: Record<'_>| {
                 // SAFETY: the list gives a record with this inline length that nobody else sees.
-                unsafe { write_inline(copy, stamp, value) }
+                unsafe { write_inline(copy, value) };
+                stamp.word()
             };
-            let len = inline_len(value.len());
-            let copy = self.store.list.relocate(record, cell, len, init, self.guard)?;
-            (copy, VersionRef::Inline(copy))
+            let copy = self.store.list.relocate(record, cell, value.len(), init, self.guard)?;
+            (copy, VersionRef::Inline(copy, stamp))
         } else if value.len() <= MOVE_MAX {
-            let fresh = Fresh::new(stamp, Some(value));
+            let fresh = Fresh::new(StampWord::decided(number), Some(value));
             let word = fresh.word();
             let copy = self.store.list.relocate(record, cell, 0, |_| word, self.guard)?;
             fresh.published();
             // SAFETY: published by this thread, under the guard.
-            (copy, unsafe { VersionRef::from_word(word) }?)
+            (copy, VersionRef::Own(unsafe { OwnRef::from_word(word) }))
         } else {
             return self.store.list.relocate(record, cell, 0, |_| cell, self.guard);
         };

@@ -18,9 +18,10 @@ use std::ptr::NonNull;
 
 use whimbrel_skiplist::{Guard, List, Record};
 
+use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use crate::version::VersionRef;
+use crate::version::{OwnRef, VersionRef};
 
 /// An entry of the dead list.
 pub(crate) struct Dead {
@@ -53,8 +54,12 @@ impl Dead {
     }
 
     pub(crate) fn version<'g>(&self, _: &'g Guard<'_>) -> VersionRef<'g> {
-        // SAFETY: invariant E1: the version was not retired before this session was entered.
-        unsafe { VersionRef::from_word(self.version) }.expect("an entry has a version")
+        match InlineStamp::of(self.version) {
+            // SAFETY: invariant E2: the record is there for as long as the entry of its inline version.
+            Some(stamp) => VersionRef::Inline(unsafe { Record::at(self.record) }, stamp),
+            // SAFETY: invariant E1: the version was not retired before this session was entered.
+            None => VersionRef::Own(unsafe { OwnRef::from_word(self.version) }),
+        }
     }
 
     /// Frees the version if it is out of its chain: this entry alone leads to it then.
@@ -63,15 +68,18 @@ impl Dead {
     ///
     /// Nobody else can reach the store any more.
     pub(crate) unsafe fn free_if_unlinked(self) {
+        if InlineStamp::of(self.version).is_some() {
+            return;
+        }
         // SAFETY: invariant E1; nobody else is left.
-        let version =
-            unsafe { VersionRef::from_word(self.version) }.expect("an entry has a version");
+        let version = VersionRef::Own(unsafe { OwnRef::from_word(self.version) });
         if version.is_unlinked() {
             // SAFETY: the entry ends here, and nobody else is left.
             unsafe { version.free_now() };
         }
     }
 
+    /// What leads to the version, in the chain of the record.
     pub(crate) fn version_word(&self) -> u64 {
         self.version
     }

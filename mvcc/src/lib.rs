@@ -52,6 +52,7 @@ mod cursor;
 mod dead;
 mod digest;
 mod error;
+mod inline;
 #[cfg(whimbrel_loom)]
 pub mod mutant;
 #[cfg(not(whimbrel_loom))]

@@ -58,6 +58,16 @@ mutants! {
     SettleIgnoresFloor,
     /// Settling publishes nothing.
     SettleRelaxed,
+    /// An inline version is settled by a plain store.
+    InlineSettledByStore,
+    /// Settling an inline version ignores the floor and overwrites it.
+    InlineSettleIgnoresFloor,
+    /// Settling an inline version publishes nothing.
+    InlineSettleRelaxed,
+    /// The floor of an inline version is raised whatever the cell holds by then.
+    InlineRaisedByMaximum,
+    /// A raise of the floor of an inline version neither acquires nor releases.
+    InlineRaiseRelaxed,
     /// A snapshot reader raises the floor to its own number only.
     FloorIsSnapshot,
     /// A snapshot reader passes a pending version without raising its floor.

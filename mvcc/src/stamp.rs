@@ -7,6 +7,9 @@
 //! - `INDIRECT(d)`: the version belongs to a batch; the word of descriptor `d` decides. It is
 //!   rewritten to `FINAL(n)` once the batch is settled.
 //!
+//! This is the word of versions that have an allocation of their own; `inline.rs` has that of the others,
+//! which the same rules hold for.
+//!
 //! Invariants.
 //!
 //! - S1. Every floor and every number is at most the clock.
@@ -83,15 +86,6 @@ impl StampWord {
         // sees a number also sees everything the settling thread had seen, so a read that is
         // ordered after this one cannot go backwards. Row V4.
         Stamp::of(self.0.load(order(Mutant::StampLoadRelaxed, Ordering::Acquire)))
-    }
-
-    /// Whether the number is decided and not above `s`, a snapshot number.
-    #[inline]
-    pub(crate) fn is_final_up_to(&self, s: u64) -> bool {
-        // ORDERING: Acquire; as in `load`. Row V4.
-        let word = self.0.load(order(Mutant::StampLoadRelaxed, Ordering::Acquire));
-        // As signed numbers, those words that are FINAL are below 0 and all others are not.
-        word.cast_signed() <= (FINAL | s).cast_signed()
     }
 
     /// Decides the number, unless that was done; returns it. Idempotent, no loop.

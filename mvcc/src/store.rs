@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::List;
 
-use crate::access::{Access, Change};
+use crate::access::Access;
 use crate::capture::CaptureState;
 use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
@@ -139,12 +139,17 @@ impl StoreInner {
         }
     }
 
-    /// Counts an installation: `change.new` went on top of `change.old`.
+    /// Counts an installation: `new` went on top of `old`.
     #[inline]
-    pub(crate) fn count_installed(&self, key: &[u8], change: &Change<'_>) {
+    pub(crate) fn count_installed(
+        &self,
+        key: &[u8],
+        new: VersionRef<'_>,
+        old: Option<VersionRef<'_>>,
+    ) {
         let tally = self.tally();
-        let old = change.old.and_then(VersionRef::value);
-        let new = change.new.value();
+        tally.version_bytes.add(new.bytes() as u64);
+        let (old, new) = (old.and_then(VersionRef::value), new.value());
         match (old, new) {
             (None, Some(_)) => _ = tally.entries.add(1),
             (Some(_), None) => {
@@ -153,7 +158,6 @@ impl StoreInner {
             }
             _ => _ = tally.dead_versions.add(1),
         }
-        tally.version_bytes.add(change.new.bytes() as u64);
         if self.options.digest {
             let hash = |value| Digest::entry_hash(key, value);
             tally.hashes.add(new.map_or(0, hash).wrapping_sub(old.map_or(0, hash)));
@@ -204,9 +208,9 @@ impl Drop for StoreInner {
             // store was reclaimed. Row V7.
             let head = record.cell().load(crate::sync::atomic::Ordering::Acquire);
             // SAFETY: `&mut self`: the whole chain belongs to this store, nothing of it was retired.
-            let mut next = unsafe { VersionRef::from_word(head) };
+            let mut next = unsafe { VersionRef::from_word(record, head) };
             while let Some(version) = next {
-                next = version.older();
+                next = version.older(record);
                 // SAFETY: nobody else is left; `version` is not used after this.
                 unsafe { version.free_now() };
             }
@@ -268,7 +272,7 @@ pub struct StoreStats {
     pub entries: u64,
     /// Versions in all chains, tombstones included.
     pub versions: u64,
-    /// Bytes of those versions, headers included.
+    /// Bytes of those versions, headers included. One that lies in its record has no header.
     pub version_bytes: u64,
     /// Records of the list.
     pub records: u64,

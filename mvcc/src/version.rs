@@ -1,9 +1,10 @@
 //! Versions: layout, allocation, and the handle through which all of them are read.
 //!
-//! A version is a stamp, the address of the version below, a length, and the bytes of its value, in one
-//! allocation. The first version of a record most often lies in the record's inline part instead and
-//! goes with it: stamp and value only, for there is nothing below, and the record knows the length. The
-//! word that leads to such a version is the address of its record, tagged [`INLINE`].
+//! A version is a stamp, the word of the version below, a length, and the bytes of its value, in one
+//! allocation. The first version of a record most often lies in the record instead and goes with it: the
+//! value in the inline part, whose length the record knows; nothing below; and the stamp in the word that
+//! says so, of the record's cell or of the version above (`inline.rs`). Such a word means something
+//! together with its record only: the one whose cell leads to the chain.
 //!
 //! Invariants (unsafe code below and in `collect.rs` relies on them).
 //!
@@ -11,11 +12,11 @@
 //!   retired before the session of whoever loaded the word was entered. So a loaded version may be
 //!   read for as long as the guard lives.
 //! - V2. Length, flags and value bytes are written before the version is published, and never change.
-//!   Only `stamp` and `older` do, both atomic.
+//!   Only `stamp` and `older` do, both atomic, and the cell that is the stamp of an inline version.
 //! - V3. Only the collector, under its lock, unlinks a version, and notes that in the lowest bit of its
 //!   `older` word, which otherwise stays as it was. The version is retired, once, when the collector
 //!   disposes of its entry of the dead list; so while there is an entry, the version may be read. An
-//!   inline version is unlinked when its entry is disposed of and not before, so it has no such bit.
+//!   inline version is unlinked when its entry is disposed of and not before, so it needs no such bit.
 //!   A newest version that was copied, of a key without older ones (see `compact.rs`), has no entry and
 //!   never gets one; who moved its record retires it.
 
@@ -23,10 +24,11 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, Seen, memory};
+use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, memory};
 
 use crate::Error;
 use crate::batch::Descriptor;
+use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, order};
 use crate::stamp::{Stamp, StampWord};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -41,16 +43,13 @@ pub(crate) const INLINE_MAX: usize = 256;
 /// Bit of `older`: the version is out of its chain.
 const UNLINKED: u64 = 1;
 
-/// Bit of a word: the version lies in the record at this address.
-const INLINE: u64 = 2;
-
 const TOMBSTONE: u32 = 1;
 
 /// Header of a version that has an allocation of its own. The value's bytes follow.
 #[repr(C)]
 pub(crate) struct Version {
     stamp: StampWord,
-    /// Address of the version below, or 0, and [`UNLINKED`]. Once published, the collector writes it.
+    /// Word of the version below, or 0, and [`UNLINKED`]. Once published, the collector writes it.
     older: AtomicU64,
     len: u32,
     flags: u32,
@@ -59,15 +58,10 @@ pub(crate) struct Version {
 }
 
 const _: () = {
-    assert!(align_of::<Version>() == 8, "addresses must differ from EMPTY and SEALED");
+    assert!(align_of::<Version>() == 8, "addresses must differ from all other words");
     assert!(size_of::<usize>() == 8, "addresses are kept in 64-bit words");
     assert!(cfg!(whimbrel_loom) || size_of::<Version>() == 24, "three words a version");
 };
-
-/// Length of the inline part of a record for a value of this length, in bytes.
-pub(crate) const fn inline_len(value_len: usize) -> usize {
-    size_of::<StampWord>() + value_len
-}
 
 fn layout(value_len: usize) -> Layout {
     Layout::from_size_align(size_of::<Version>() + value_len, align_of::<Version>())
@@ -95,47 +89,29 @@ pub(crate) fn pointer_of<T>(word: u64) -> *mut T {
     std::ptr::with_exposed_provenance_mut(word as usize)
 }
 
-/// Writes the first version of a record into its inline part and returns the cell's first value.
+/// Writes the value of the first version of a record into its inline part.
 ///
 /// # Safety
 ///
-/// Nobody else sees the record, and its inline part is [`inline_len`] of the value long.
-pub(crate) unsafe fn write_inline(record: Record<'_>, stamp: StampWord, value: &[u8]) -> u64 {
-    debug_assert_eq!(record.inline_len(), inline_len(value.len()));
-    let at = record.inline().cast::<StampWord>();
-    // SAFETY: the caller gives room for the stamp, aligned.
-    unsafe { at.write(stamp) };
-    // SAFETY: inside of the room that the caller gives.
-    let body = unsafe { at.add(1) };
+/// Nobody else sees the record, and its inline part has the length of the value.
+pub(crate) unsafe fn write_inline(record: Record<'_>, value: &[u8]) {
+    debug_assert_eq!(record.inline_len(), value.len());
+    let to = record.inline();
     // SAFETY: room for the value; a fresh record cannot overlap the caller's slice.
-    unsafe { memory::copy(value, body.cast()) };
-    inline_word(record)
+    unsafe { memory::copy(value, to) };
 }
 
-/// The word that leads to the inline version of a record.
+/// The value of a record's inline version.
+///
+/// # Safety
+///
+/// The record's cell, or a version that it led to, was read and says that there is one.
 #[inline]
-pub(crate) fn inline_word(record: Record<'_>) -> u64 {
-    word_of(record.as_raw().as_ptr()) | INLINE
-}
-
-/// The value of the inline version that a cell leads to, if it is that of the cell's own record, and its
-/// number is decided and not above `s`.
-#[inline]
-pub(crate) fn inline_value_up_to(seen: Seen<'_>, s: u64) -> Option<&[u8]> {
-    let record = seen.record();
-    if seen.cell() != inline_word(record) {
-        return None;
-    }
-    let len = record.inline_len() - inline_len(0);
-    let at = record.inline().cast::<StampWord>();
-    // SAFETY: as in `VersionRef::stamp`: the cell says that there is one.
-    if !unsafe { at.as_ref() }.is_final_up_to(s) {
-        return None;
-    }
-    // SAFETY: as in `VersionRef::value`: the value follows the stamp.
-    let body = unsafe { at.add(1) }.cast::<u8>();
-    // SAFETY: as in `VersionRef::value`.
-    Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), len) })
+pub(crate) unsafe fn inline_value<'g>(record: Record<'g>) -> &'g [u8] {
+    let (body, len) = (record.inline(), record.inline_len());
+    // SAFETY: `write_inline` filled the inline part before the record was published, and it never
+    // changes (V2); the record is protected for `'g`.
+    unsafe { std::slice::from_raw_parts(body.as_ptr(), len) }
 }
 
 /// A version of its own allocation that nobody else sees yet. Freed when dropped unpublished.
@@ -238,8 +214,8 @@ unsafe fn reclaim(version: *mut u8) {
 /// A version that may be read while its guard lives.
 #[derive(Clone, Copy)]
 pub(crate) enum VersionRef<'g> {
-    /// In the inline part of this record.
-    Inline(Record<'g>),
+    /// In this record, with its stamp as it was read.
+    Inline(Record<'g>, InlineStamp),
     /// In an allocation of its own.
     Own(OwnRef<'g>),
 }
@@ -251,122 +227,188 @@ pub(crate) struct OwnRef<'g> {
     guard: PhantomData<&'g Version>,
 }
 
-impl<'g> OwnRef<'g> {
-    #[inline]
-    fn header(self) -> &'g Version {
-        // SAFETY: invariant V1, vouched for by the caller of `VersionRef::from_word`.
-        unsafe { self.at.as_ref() }
-    }
-}
-
-/// What a stamp word comes to, a batch's included.
+/// What a stamp comes to, a batch's included.
 pub(crate) enum Number<'g> {
     /// Decided.
     Final(u64),
-    /// Not decided; the word that will say it.
-    Pending(&'g StampWord),
+    /// Not decided; what will say it.
+    Pending(Undecided<'g>),
 }
 
-impl<'g> VersionRef<'g> {
-    /// The version that a word of a cell or chain leads to; none for `EMPTY` and `SEALED`.
+/// Where the number of a pending version will stand.
+pub(crate) enum Undecided<'g> {
+    /// In the cell of its record, which held this.
+    Cell(&'g AtomicU64, InlineStamp),
+    /// In this word, of the version or its batch.
+    Word(&'g StampWord),
+}
+
+/// What raising a floor came to.
+pub(crate) enum Raised {
+    /// The version is pending, and its number will be at least the floor.
+    Pending,
+    /// The version has this number.
+    Final(u64),
+    /// The cell has changed, and is to be looked at again.
+    Changed,
+}
+
+impl Undecided<'_> {
+    /// Makes sure that the number will be at least `floor`.
+    pub(crate) fn raise(self, floor: u64) -> Raised {
+        match self {
+            Self::Cell(cell, stamp) if stamp.raise(cell, floor) => Raised::Pending,
+            Self::Cell(..) => Raised::Changed,
+            Self::Word(word) => word.raise(floor).map_or(Raised::Pending, Raised::Final),
+        }
+    }
+}
+
+impl<'g> OwnRef<'g> {
+    /// The version at the address that a word holds.
     ///
     /// # Safety
     ///
-    /// The word was loaded, with Acquire, from a cell or from the `older` word of such a version,
-    /// inside the session of a guard that lives as long as `'g` (invariant V1).
+    /// As for [`VersionRef::from_word`]; and the word leads to a version of its own allocation.
     #[inline]
-    pub(crate) unsafe fn from_word(word: u64) -> Option<Self> {
+    pub(crate) unsafe fn from_word(word: u64) -> Self {
+        let at = NonNull::new(pointer_of(word)).expect("a version has an address");
+        let version = Self { at, guard: PhantomData };
+        #[cfg(whimbrel_loom)]
+        version.header().canary.touch();
+        version
+    }
+
+    #[inline]
+    fn header(self) -> &'g Version {
+        // SAFETY: invariant V1, vouched for by the caller of `from_word`.
+        unsafe { self.at.as_ref() }
+    }
+
+    pub(crate) fn stamp(self) -> &'g StampWord {
+        &self.header().stamp
+    }
+
+    pub(crate) fn is_tombstone(self) -> bool {
+        self.header().flags & TOMBSTONE != 0
+    }
+
+    fn number(self) -> Number<'g> {
+        let word = match self.stamp().load() {
+            Stamp::Final(number) => return Number::Final(number),
+            Stamp::Pending => self.stamp(),
+            Stamp::Indirect(descriptor) => {
+                // SAFETY: loaded from the stamp of a version under the guard (invariant D1).
+                let descriptor: &'g Descriptor = unsafe { Descriptor::from_word(descriptor) };
+                if let Stamp::Final(number) = descriptor.stamp().load() {
+                    return Number::Final(number);
+                }
+                descriptor.stamp()
+            }
+        };
+        Number::Pending(Undecided::Word(word))
+    }
+
+    fn load_older(self) -> u64 {
+        // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing exchange:
+        // the version below is seen whole. Row V7.
+        self.header().older.load(order(Mutant::OlderLoadRelaxed, Ordering::Acquire))
+    }
+
+    /// Takes `below`, the version directly below, out of the chain. For the collector, under its lock.
+    pub(crate) fn unlink_below(self, below: VersionRef<'_>) {
+        debug_assert_eq!(self.load_older(), below.word(), "only a version in the chain, and below");
+        let rest = below.load_older();
+        // ORDERING: Release; pairs with the Acquire in `load_older`. The version it leads to was
+        // published to this thread; hands that on. Row V7.
+        let release = order(Mutant::UnlinkRelaxed, Ordering::Release);
+        self.header().older.store(rest, release);
+        if let VersionRef::Own(below) = below {
+            // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of
+            // the word need the version it leads to, as above. Row V7.
+            below.header().older.fetch_or(UNLINKED, release);
+        }
+    }
+
+    /// The value; none for a tombstone.
+    fn value(self) -> Option<&'g [u8]> {
+        if self.is_tombstone() {
+            return None;
+        }
+        // SAFETY: the value follows the header, in the same allocation.
+        let body = unsafe { self.at.add(1) }.cast::<u8>();
+        let len = self.header().len as usize;
+        // SAFETY: `len` bytes were written there before it was published and never change (V2); the
+        // guard protects them for `'g` (V1).
+        Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), len) })
+    }
+}
+
+impl<'g> VersionRef<'g> {
+    /// The version that a word leads to, of the cell of this record or of the chain below it; none for
+    /// `EMPTY` and `SEALED`.
+    ///
+    /// # Safety
+    ///
+    /// The word was loaded, with Acquire, from the record's cell or from the `older` word of a version
+    /// that this led to, inside the session of a guard that lives as long as `'g` (invariant V1).
+    #[inline]
+    pub(crate) unsafe fn from_word(record: Record<'g>, word: u64) -> Option<Self> {
         if word == EMPTY || word == SEALED {
             return None;
         }
-        if word & INLINE != 0 {
-            let record = NonNull::new(pointer_of(word & !INLINE))?;
-            // SAFETY: the version is protected, and its record with it.
-            return Some(Self::Inline(unsafe { Record::at(record) }));
-        }
-        let version = OwnRef { at: NonNull::new(pointer_of(word))?, guard: PhantomData };
-        #[cfg(whimbrel_loom)]
-        version.header().canary.touch();
-        Some(Self::Own(version))
+        Some(match InlineStamp::of(word) {
+            Some(stamp) => Self::Inline(record, stamp),
+            // SAFETY: the caller's promise; all other words are addresses.
+            None => Self::Own(unsafe { OwnRef::from_word(word) }),
+        })
     }
 
     pub(crate) fn word(self) -> u64 {
         match self {
-            Self::Inline(record) => inline_word(record),
+            Self::Inline(_, stamp) => stamp.word(),
             Self::Own(version) => word_of(version.at.as_ptr()),
-        }
-    }
-
-    /// This version's own stamp word.
-    #[inline]
-    pub(crate) fn stamp(self) -> &'g StampWord {
-        match self {
-            // SAFETY: `write_inline` wrote it there before the record was published, and it is only
-            // shared since; the record is protected for `'g`.
-            Self::Inline(record) => unsafe { record.inline().cast().as_ref() },
-            Self::Own(version) => &version.header().stamp,
         }
     }
 
     /// Looks at the stamp, through the batch's descriptor where there is one.
     pub(crate) fn number(self) -> Number<'g> {
-        match self.stamp().load() {
-            Stamp::Final(number) => Number::Final(number),
-            Stamp::Pending => Number::Pending(self.stamp()),
-            Stamp::Indirect(descriptor) => {
-                // SAFETY: loaded from the stamp of a version under the guard (invariant D1).
-                let descriptor: &'g Descriptor = unsafe { Descriptor::from_word(descriptor) };
-                match descriptor.stamp().load() {
-                    Stamp::Final(number) => Number::Final(number),
-                    _ => Number::Pending(descriptor.stamp()),
-                }
-            }
+        match self {
+            Self::Inline(record, stamp) => match stamp.number() {
+                Some(number) => Number::Final(number),
+                None => Number::Pending(Undecided::Cell(record.cell(), stamp)),
+            },
+            Self::Own(version) => version.number(),
         }
     }
 
     /// The number of a version that is known to be settled and direct.
     pub(crate) fn settled_number(self) -> Option<u64> {
-        match self.stamp().load() {
-            Stamp::Final(number) => Some(number),
-            Stamp::Pending | Stamp::Indirect(_) => None,
+        match self {
+            Self::Inline(_, stamp) => stamp.number(),
+            Self::Own(version) => match version.stamp().load() {
+                Stamp::Final(number) => Some(number),
+                Stamp::Pending | Stamp::Indirect(_) => None,
+            },
         }
     }
 
-    /// Address of the version below, or 0.
+    /// Word of the version below, or 0.
     pub(crate) fn older_word(self) -> u64 {
         self.load_older() & !UNLINKED
     }
 
     fn load_older(self) -> u64 {
         match self {
-            Self::Inline(_) => 0,
-            // ORDERING: Acquire; pairs with the Release in `unlink_below` and with the installing
-            // exchange: the version below is seen whole. Row V7.
-            Self::Own(version) => {
-                version.header().older.load(order(Mutant::OlderLoadRelaxed, Ordering::Acquire))
-            }
+            Self::Inline(..) => 0,
+            Self::Own(version) => version.load_older(),
         }
     }
 
-    pub(crate) fn older(self) -> Option<VersionRef<'g>> {
+    /// The version below, in the chain of this record.
+    pub(crate) fn older(self, record: Record<'g>) -> Option<VersionRef<'g>> {
         // SAFETY: an `older` word of a version that this guard protects.
-        unsafe { Self::from_word(self.older_word()) }
-    }
-
-    /// Takes `below`, the version directly below, out of the chain. For the collector, under its lock.
-    pub(crate) fn unlink_below(self, below: VersionRef<'g>) {
-        debug_assert_eq!(self.load_older(), below.word(), "only a version in the chain, and below");
-        let Self::Own(version) = self else { unreachable!("nothing is below an inline version") };
-        let rest = below.load_older();
-        // ORDERING: Release; pairs with the Acquire in `load_older`. The version it leads to was
-        // published to this thread; hands that on. Row V7.
-        let release = order(Mutant::UnlinkRelaxed, Ordering::Release);
-        version.header().older.store(rest, release);
-        if let Self::Own(below) = below {
-            // ORDERING: Release; only the collector, under its lock, looks at the bit, but readers of
-            // the word need the version it leads to, as above. Row V7.
-            below.header().older.fetch_or(UNLINKED, release);
-        }
+        unsafe { Self::from_word(record, self.older_word()) }
     }
 
     /// Whether it was taken out of its chain. For the collector, under its lock.
@@ -377,36 +419,26 @@ impl<'g> VersionRef<'g> {
     /// The value; none for a tombstone.
     #[inline]
     pub(crate) fn value(self) -> Option<&'g [u8]> {
-        let (body, len) = match self {
-            Self::Inline(record) => {
-                let stamp = record.inline().cast::<StampWord>();
-                // SAFETY: the value follows the stamp, in the same inline part.
-                (unsafe { stamp.add(1) }.cast::<u8>(), record.inline_len() - inline_len(0))
-            }
-            Self::Own(_) if self.is_tombstone() => return None,
-            Self::Own(version) => {
-                // SAFETY: the value follows the header, in the same allocation.
-                (unsafe { version.at.add(1) }.cast::<u8>(), version.header().len as usize)
-            }
-        };
-        // SAFETY: `len` bytes were written there before it was published and never change (V2); the
-        // guard protects them for `'g` (V1).
-        Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), len) })
+        match self {
+            // SAFETY: an inline version of this record.
+            Self::Inline(record, _) => Some(unsafe { inline_value(record) }),
+            Self::Own(version) => version.value(),
+        }
     }
 
     #[inline]
     pub(crate) fn is_tombstone(self) -> bool {
-        matches!(self, Self::Own(version) if version.header().flags & TOMBSTONE != 0)
+        matches!(self, Self::Own(version) if version.is_tombstone())
     }
 
     pub(crate) fn is_inline(self) -> bool {
-        matches!(self, Self::Inline(_))
+        matches!(self, Self::Inline(..))
     }
 
-    /// Bytes of header and value.
+    /// Bytes of header and value; an inline version has no header.
     pub(crate) fn bytes(self) -> usize {
         match self {
-            Self::Inline(record) => record.inline_len(),
+            Self::Inline(record, _) => record.inline_len(),
             Self::Own(version) => layout(version.header().len as usize).size(),
         }
     }

@@ -3,11 +3,12 @@
 use whimbrel_skiplist::{FindOrInsert, Record};
 
 use crate::Error;
-use crate::access::{Access, Change, Head};
+use crate::access::{Access, Head};
+use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, planted};
 use crate::stamp::{By, StampWord};
 use crate::store::{CasOutcome, Inserted, Store, VersionToken};
-use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, inline_len, write_inline};
+use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, write_inline};
 
 /// Keys that are looked up in one barrier session.
 const MANY: usize = 256;
@@ -212,25 +213,27 @@ impl<'g> Access<'g> {
         if value.len() > INLINE_MAX {
             return Ok(Some(self.find_or_insert_empty(key)?));
         }
-        let number_early = planted(Mutant::SettledBeforeInstall).then(|| self.clock.now());
-        let stamp = || number_early.map_or_else(StampWord::pending, StampWord::decided);
+        let stamp = if planted(Mutant::SettledBeforeInstall) {
+            InlineStamp::decided(self.clock.now())
+        } else {
+            InlineStamp::PENDING
+        };
         let init = |record: Record<'_>| {
             // SAFETY: the list gives a record with this inline length that nobody else sees.
-            unsafe { write_inline(record, stamp(), value) }
+            unsafe { write_inline(record, value) };
+            stamp.word()
         };
         if planted(Mutant::CaptureEarly) {
             self.captured(key);
         }
-        let inline_len = inline_len(value.len());
-        match self.store.list.find_or_insert(key, inline_len, init, self.guard)? {
+        match self.store.list.find_or_insert(key, value.len(), init, self.guard)? {
             FindOrInsert::Found(record) => Ok(Some(record)),
             FindOrInsert::Inserted(record) => {
                 // `init` wrote it.
-                let new = VersionRef::Inline(record);
-                let change = Change { record, new, old: None };
-                self.store.count_installed(key, &change);
-                let number = new.stamp().settle(self.clock, By::Installer);
-                self.settled(change, number);
+                self.store.count_installed(key, VersionRef::Inline(record, stamp), None);
+                // This very record's cell: if it moved, its version was settled before.
+                let _ = stamp.settle(record.cell(), self.clock, By::Installer);
+                self.tell_capture(key);
                 Ok(None)
             }
         }
