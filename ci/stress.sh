@@ -42,14 +42,14 @@ build() {
     echo "$binary"
 }
 
-# try MUTANT BINARY TEST..: says which test finds the defect.
+# try MUTANT SECONDS BINARY TEST..: says which test finds the defect, each within so many seconds.
 try() {
-    local mutant="$1" binary="$2" test status reason result="not found"
-    shift 2
+    local mutant="$1" limit="$2" binary="$3" test status reason result="not found"
+    shift 3
     tried=$((tried + 1))
     for test in "$@"; do
         status=0
-        WHIMBREL_MUTANT="$mutant" timeout $((${STRESS_SECONDS%.*} * 5 + 60)) \
+        WHIMBREL_MUTANT="$mutant" timeout "$limit" \
             "$binary" --exact "$test" >"$build.log" 2>&1 || status=$?
         [ "$status" -eq 0 ] && continue
         reason="$(grep -A1 -E "panicked at" "$build.log" | sed -n 2p | cut -c1-80)" || true
@@ -85,10 +85,10 @@ tried=0
 of_list="$(list_mutants skiplist)" of_versions="$(list_mutants mvcc)"
 for mutant in ${MUTANTS:-$of_list $of_versions}; do
     if grep -qx "$mutant" <<<"$of_list"; then
-        [ -z "$list" ] || try "$mutant" "$list" \
+        [ -z "$list" ] || try "$mutant" $((${STRESS_SECONDS%.*} * 5 + 20)) "$list" \
             one_hot_block few_keys ranges_go_while_others_insert_at_the_edges
     elif grep -qx "$mutant" <<<"$of_versions"; then
-        [ -z "$versions" ] || try "$mutant" "$versions" few_keys many_keys keys_of_two_stores
+        [ -z "$versions" ] || try "$mutant" 600 "$versions" few_keys many_keys keys_of_two_stores
     else
         echo "stress: there is no mutant called $mutant" >&2
         exit 1

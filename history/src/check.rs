@@ -132,11 +132,11 @@ impl<'h> Search<'h> {
         }
         self.configs = configs;
         self.configs.clear();
+        // All have this one done, so they stay different when its place is free.
         self.configs.extend(next.drain().map(|mut config| {
             config.free(place);
             config
         }));
-        // Freed places may have made two equal: never, for all of them had this one done.
         self.next = next;
         Ok(())
     }

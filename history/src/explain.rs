@@ -23,14 +23,6 @@ pub struct Violation {
     before: Vec<String>,
 }
 
-impl Violation {
-    /// What the operation and the others that are shown have to do with each other, in words.
-    #[must_use]
-    pub fn hints(&self) -> &[String] {
-        &self.hints
-    }
-}
-
 impl Display for Violation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "not linearizable: nothing explains {}", self.operation)?;

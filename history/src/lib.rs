@@ -41,8 +41,8 @@
 //! # Complexity
 //!
 //! O(n) events for n operations, each O(c p k) for c configurations, p pending operations, k keys. c may
-//! grow as 2^p times the orders that matter; p is at most the number of threads, and in histories of
-//! eight threads c has stayed below a few hundred. Space O(n) for the history.
+//! grow as 2^p times the orders that matter; p is about the number of threads, and in millions of
+//! operations of four threads c has stayed below a hundred. Space O(n) for the history.
 
 #![forbid(unsafe_code)]
 

@@ -82,7 +82,7 @@ fn make(rng: &mut Rng) -> Vec<Made> {
     let count = 3 + rng.below(6);
     let mut clock = 1;
     for at in 0..count as u64 {
-        let key = u16::try_from(rng.below(usize::from(KEYS))).unwrap();
+        let key = u16::try_from(rng.below(usize::from(KEYS))).expect("few keys");
         let holds = |key: u16| state.holds[usize::from(key)];
         value += 1;
         let (kind, steps) = match rng.below(7) {
