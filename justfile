@@ -16,9 +16,13 @@ loom *ARGS:
 shuttle *ARGS:
     ./ci/shuttle.sh {{ARGS}}
 
-# Stress tests of the list with random delays
+# Stress tests of the list and histories on stores, with random delays
 stress *ARGS:
     ./ci/stress.sh {{ARGS}}
+
+# Mixed load for some minutes, and the proof that nothing is left of it
+soak *ARGS:
+    ./ci/soak.sh {{ARGS}}
 
 # AddressSanitizer and LeakSanitizer over the stress tests; --all adds ThreadSanitizer
 san *ARGS:

@@ -1,6 +1,7 @@
 //! Defects that modelled builds can contain, so that each model is seen to fail.
 //!
-//! In ordinary builds [`planted`] is a constant `false` and nothing of this is left.
+//! In ordinary builds [`planted`] is a constant `false` and nothing of this is left. Builds with
+//! delays take the name of the defect from `WHIMBREL_MUTANT`, as the list does.
 
 use crate::sync::atomic::Ordering;
 
@@ -20,10 +21,14 @@ macro_rules! mutants {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(whimbrel_loom)]
+        #[cfg(any(whimbrel_loom, whimbrel_delay))]
         impl Mutant {
             /// The defect of this name.
             #[must_use]
+            #[cfg_attr(
+                not(whimbrel_loom),
+                expect(unreachable_pub, reason = "as for the type")
+            )]
             pub fn by_name(name: &str) -> Option<Self> {
                 [$(Self::$name),+].into_iter().find(|mutant| format!("{mutant:?}") == name)
             }
@@ -155,14 +160,14 @@ mutants! {
 }
 
 /// Whether this defect was planted.
-#[cfg(not(whimbrel_loom))]
+#[cfg(not(any(whimbrel_loom, whimbrel_delay)))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {
     false
 }
 
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(not(whimbrel_loom))]
+#[cfg(not(any(whimbrel_loom, whimbrel_delay)))]
 #[inline(always)]
 pub(crate) const fn order(_: Mutant, ordering: Ordering) -> Ordering {
     ordering
@@ -179,8 +184,16 @@ pub(crate) fn planted(mutant: Mutant) -> bool {
     PLANTED.get() == Some(mutant)
 }
 
+/// Whether this defect was planted.
+#[cfg(all(whimbrel_delay, not(whimbrel_loom)))]
+pub(crate) fn planted(mutant: Mutant) -> bool {
+    static PLANTED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
+    let planted = PLANTED.get_or_init(|| Mutant::by_name(&std::env::var("WHIMBREL_MUTANT").ok()?));
+    *planted == Some(mutant)
+}
+
 /// The ordering, unless the defect was planted that weakens it to Relaxed.
-#[cfg(whimbrel_loom)]
+#[cfg(any(whimbrel_loom, whimbrel_delay))]
 pub(crate) fn order(mutant: Mutant, ordering: Ordering) -> Ordering {
     if planted(mutant) { Ordering::Relaxed } else { ordering }
 }
