@@ -235,8 +235,8 @@ impl Access<'_> {
 }
 
 impl Store {
-    /// Unlinks every version that was superseded before the call and that no open snapshot sees, and drops the records of removed keys that
-    /// nobody sees any more. The memory goes to the barrier, which reclaims it once the accesses that
+    /// Unlinks every version that was superseded before the call and that no open snapshot sees, and drops
+    /// the records of removed keys that nobody sees any more. The memory goes to the barrier, which reclaims it once the accesses that
     /// are under way have left.
     ///
     /// Waits for another collector of this store; never for readers or writers, nor they for it.

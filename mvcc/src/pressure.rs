@@ -12,7 +12,7 @@ use crate::{Clock, CollectReport};
 const HELP: u64 = 2;
 
 /// How often a write above the bound looks whether the collector at work is done: at first it lets other
-/// threads run, then it naps, a millisecond in all. A batch naps for each of its operations, up to 64.
+/// threads run, then it sleeps, a millisecond in all. A batch does for each of its operations, up to 64.
 const YIELDS: u64 = 20;
 const NAPS: u64 = 20;
 const NAP: Duration = Duration::from_micros(50);
@@ -49,7 +49,7 @@ impl Store {
 }
 
 fn wait(waits: u64) {
-    if waits < YIELDS { thread::yield_now() } else { thread::nap(NAP) }
+    if waits < YIELDS { thread::yield_now() } else { thread::sleep(NAP) }
 }
 
 impl Clock {

@@ -108,8 +108,9 @@ impl StoreOptions {
 /// One ordered keyspace of versioned values.
 ///
 /// Clones are handles to the same store; all methods take `&self`, may be called from any number of
-/// threads, and wait for nobody. Single operations are linearizable: each takes effect at one moment
-/// between call and return, when its version is installed and numbered.
+/// threads, and wait for nobody (except as [`StoreOptions::with_garbage_bound`] says). Single operations
+/// are linearizable: each takes effect at one moment between call and return, when its version is
+/// installed and numbered.
 ///
 /// # Examples
 ///

@@ -23,6 +23,16 @@ pub(crate) mod thread {
         }
     }
 
+    /// Rests for so long. For threads that are not ours, whose unparking is not for us. Models let another
+    /// thread run.
+    pub(crate) fn sleep(time: Duration) {
+        if cfg!(whimbrel_loom) {
+            yield_now();
+        } else {
+            std::thread::sleep(time);
+        }
+    }
+
     /// Rests for so long, or until this thread is unparked. Models let another thread run.
     pub(crate) fn nap(time: Duration) {
         if cfg!(whimbrel_loom) {
