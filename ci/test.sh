@@ -32,6 +32,8 @@ for example in index/examples/*.rs; do
     echo "-- $name"
     cargo run --quiet -p whimbrel --example "$name" >/dev/null
 done
+echo "-- garbage"
+cargo run --quiet -p whimbrel-mvcc --example garbage >/dev/null
 
 echo "== loom models, fast set"
 ./ci/loom.sh

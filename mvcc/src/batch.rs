@@ -152,13 +152,13 @@ impl Batch {
         });
         let descriptor = Descriptor::new(ops.collect());
         let number = commit(&clock, descriptor, expected.as_ref(), &guard)?;
-        let mut before = None;
-        for (store, _, _) in &self.ops {
-            if before != Some(store.number()) {
-                Access::new(&clock.0, store.inner(), &guard).collect_some();
-                before = Some(store.number());
-            }
-        }
+        let writes = self.ops.len();
+        // Ordered by store.
+        self.ops.dedup_by(|(store, _, _), (before, _, _)| store.is(before));
+        self.ops
+            .retain(|(store, _, _)| Access::new(&clock.0, store.inner(), &guard).collect_some());
+        drop(guard);
+        self.ops.iter().for_each(|(store, _, _)| store.after_write(writes));
         Ok(Committed { number })
     }
 

@@ -3,12 +3,15 @@
 use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::{Barrier, Guard};
 
+use crate::bell::Bell;
 use crate::mutant::{Mutant, planted};
 use crate::registry::{Registry, Slot};
 use crate::stamp::By;
+use crate::stores::Stores;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Counter, fence_behind_rmw};
+use crate::watch::{ClockOptions, Watch, nanos};
 
 /// One order of time for any number of stores: a snapshot number, an access barrier, and the
 /// registry of open snapshots.
@@ -39,20 +42,32 @@ pub(crate) struct ClockInner {
     pub(crate) registry: Registry,
     barrier: Arc<Barrier>,
     store_numbers: Counter,
+    pub(crate) stores: Stores,
+    pub(crate) bell: Bell,
+    pub(crate) watch: Watch,
     /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
     #[cfg(whimbrel_loom)]
     step: AtomicU64,
 }
 
 impl Clock {
-    /// A clock of its own, at number 1.
+    /// A clock of its own, at number 1, with default options.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_options(ClockOptions::default())
+    }
+
+    /// A clock of its own, at number 1.
+    #[must_use]
+    pub fn with_options(options: ClockOptions) -> Self {
         Self(Arc::new(ClockInner {
             now: CachePadded::new(AtomicU64::new(1)),
             registry: Registry::new(),
             barrier: Arc::new(Barrier::new()),
             store_numbers: Counter::new(),
+            stores: Stores::new(),
+            bell: Bell::new(),
+            watch: options.into_watch(),
             #[cfg(whimbrel_loom)]
             step: AtomicU64::new(0),
         }))
@@ -88,7 +103,15 @@ impl Clock {
     /// O(1), wait-free but for the search of a free slot among those of the open holds.
     #[must_use]
     pub fn hold(&self) -> Hold {
-        let (slot, number) = self.0.register();
+        self.hold_named("")
+    }
+
+    /// A hold that is named in [`Clock::stats`], and in the warning about those that are open for long.
+    ///
+    /// The first 32 bytes of the name are kept, up to a zero.
+    #[must_use]
+    pub fn hold_named(&self, name: &str) -> Hold {
+        let (slot, number) = self.0.register(name);
         let slot = std::ptr::from_ref(slot);
         Hold(Arc::new(HoldInner { clock: self.clone(), slot, number }))
     }
@@ -113,6 +136,10 @@ impl ClockInner {
         // ORDERING: Relaxed; the fences of the callers order it against heads and slots. A thread
         // never sees the clock go back. Row V1.
         self.now.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn barrier(&self) -> &Barrier {
+        &self.barrier
     }
 
     /// The number for a write whose version this thread installed or saw installed.
@@ -152,8 +179,9 @@ impl ClockInner {
     }
 
     /// Registers first, takes a number after: the order on which collection relies.
-    fn register(&self) -> (&Slot, u64) {
+    fn register(&self, name: &str) -> (&Slot, u64) {
         let late = planted(Mutant::RegisteredLate);
+        let opened = nanos(self.watch.now());
         let slot = (!late).then(|| self.registry.register(self.now()));
         if !planted(Mutant::NoRegistrationFence) {
             self.step();
@@ -168,7 +196,8 @@ impl ClockInner {
             // those of threads that the snapshot is handed to. Rows V2, V3.
             fence(Ordering::SeqCst);
         }
-        let slot = slot.unwrap_or_else(|| self.registry.register(self.now()));
+        let (slot, details) = slot.unwrap_or_else(|| self.registry.register(self.now()));
+        details.set(opened, name);
         slot.decide(number);
         (slot, number)
     }
@@ -268,6 +297,7 @@ impl Drop for HoldInner {
         let slot = unsafe { &*self.slot };
         slot.close();
         self.clock.0.registry.note_closed();
+        self.clock.0.ring();
     }
 }
 

@@ -7,21 +7,24 @@
 //!
 //! One collector works on a store at a time, behind a lock that writers only try: a collector that is
 //! stopped delays the garbage of its store and nothing else. Writers share the work: each processes a
-//! few entries. Closing a snapshot does no work here; the next writer or [`Store::collect`] finds that
-//! registrations have closed.
+//! few entries; or workers do it (`collectors.rs`), or nobody but [`Store::collect`]. Closing a snapshot
+//! does no work here; the next collector finds that registrations have closed. What it does at once is
+//! little whatever the closed snapshot held: lists of entries move as a whole, and are taken up entry by
+//! entry.
 //!
 //! Who unlinks a version sweeps its whole chain, so a long chain is walked once, not once for each of its
 //! versions; the entries of the others are merely disposed of when their turn comes.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::{PoisonError, TryLockError};
 
 use whimbrel_skiplist::{Record, SEALED};
 
 use crate::access::Access;
-use crate::clock::ClockInner;
 use crate::dead::{Dead, Inbox};
 use crate::mutant::{Mutant, order, planted};
+use crate::queue::{Garbage, Queue, Seen};
 use crate::registry::View;
 use crate::store::Store;
 use crate::sync::atomic::Ordering;
@@ -29,16 +32,19 @@ use crate::sync::{Counter, Mutex, MutexGuard};
 use crate::version::VersionRef;
 
 /// Entries that a writer processes: more than it makes, and more the longer the queue is.
-const SHARE: usize = 2;
-const SHARE_OF_QUEUE: usize = 32;
-const SHARE_MOST: usize = 128;
+const SHARE: u64 = 2;
+const SHARE_OF_QUEUE: u64 = 32;
+const SHARE_MOST: u64 = 128;
 
 /// Passes of [`Store::collect`]: a tombstone goes only after what it hides, so a second pass may find
 /// more than the first. Bounded, because writers may make garbage all the time. Models stay small.
 const PASSES: usize = if cfg!(whimbrel_loom) { 1 } else { 4 };
 
 /// Entries between two guards of [`Store::collect`].
-const SESSION: usize = 256;
+pub(crate) const SESSION: u64 = 256;
+
+/// Turns of writers between two looks at the ages of snapshots.
+const TURNS_OF_WATCH: u32 = 1024;
 
 /// What [`Store::collect`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,29 +61,26 @@ pub struct CollectReport {
 }
 
 impl CollectReport {
-    fn progress(&self) -> usize {
+    pub(crate) fn progress(&self) -> usize {
         self.unlinked + self.sealed
     }
 }
 
 /// The dead list of a store.
 pub(crate) struct Collection {
-    inbox: Inbox,
+    inbox: Inbox<Dead>,
     collector: Mutex<Collector>,
     /// Entries there are.
     waiting: Counter,
-    /// Entries in the collector's queue, for writers to see without its lock. A hint.
-    queued: Counter,
-    /// Closed registrations that the collector has seen. A hint.
-    closed_seen: Counter,
+    /// Bytes of the versions that no collector has looked at, for a store with a bound.
+    unseen: Option<Counter>,
+    seen: Seen,
 }
 
 /// What the holder of the lock works on.
-struct Collector {
-    /// Entries to judge.
-    queue: VecDeque<Dead>,
-    /// Entries that an open snapshot sees, by the newest such number.
-    filed: BTreeMap<u64, Vec<Dead>>,
+pub(crate) struct Collector {
+    queue: Queue,
+    turns: u32,
     view: View,
 }
 
@@ -94,15 +97,14 @@ enum Verdict {
 }
 
 impl Collection {
-    pub(crate) fn new() -> Self {
-        let collector =
-            Collector { queue: VecDeque::new(), filed: BTreeMap::new(), view: View::default() };
+    pub(crate) fn new(bounded: bool) -> Self {
+        let collector = Collector { queue: Queue::new(), turns: 0, view: View::default() };
         Self {
             inbox: Inbox::new(),
             collector: Mutex::new(collector),
             waiting: Counter::new(),
-            queued: Counter::new(),
-            closed_seen: Counter::new(),
+            unseen: bounded.then(Counter::new),
+            seen: Seen::default(),
         }
     }
 
@@ -123,12 +125,15 @@ impl Collection {
 
     fn push(&self, entry: Dead) {
         self.waiting.add(1);
+        if let Some(unseen) = &self.unseen {
+            unseen.add(entry.bytes());
+        }
         self.inbox.push(entry);
     }
 
     /// Gives back the memory of a queue that was long and is short now.
     pub(crate) fn shrink(&self) {
-        self.lock().queue.shrink_to_fit();
+        self.lock().queue.shrink();
     }
 
     /// Frees the versions that are out of their chains and wait for their entries to be disposed of.
@@ -138,17 +143,24 @@ impl Collection {
     /// Nobody else can reach the store any more.
     pub(crate) unsafe fn free_unlinked(&self) {
         let mut collector = self.lock();
-        let Collector { queue, filed, .. } = &mut *collector;
-        let filed = std::mem::take(filed).into_values().flatten();
-        for entry in self.inbox.take().chain(queue.drain(..)).chain(filed) {
+        for entry in self.inbox.take().chain(collector.queue.take_all()) {
             // SAFETY: the caller's promise.
             unsafe { entry.free_if_unlinked() };
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Collector> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Collector> {
         // A poisoned lock means that a collector panicked; its queue is as good as ever.
         self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None: somebody is at work. Waits for nobody.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Collector>> {
+        match self.collector.try_lock() {
+            Ok(collector) => Some(collector),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Entries that were not disposed of yet.
@@ -156,37 +168,78 @@ impl Collection {
         self.waiting.get()
     }
 
-    /// Whether a collector would find something to do.
-    #[inline]
-    fn has_work(&self, clock: &ClockInner) -> bool {
-        !self.inbox.is_empty()
-            || self.queued.get() > 0
-            || (self.waiting.get() > 0 && self.closed_seen.get() != clock.registry.closed())
+    /// Garbage that no open snapshot is known to see.
+    pub(crate) fn collectable(&self) -> Garbage {
+        self.seen.collectable(self.waiting(), self.unseen.as_ref().map(Counter::get))
+    }
+
+    /// Garbage that open snapshots are known to see.
+    pub(crate) fn held(&self) -> Garbage {
+        self.seen.held()
+    }
+
+    /// Whether the garbage that could be collected takes more bytes than this.
+    pub(crate) fn is_above(&self, bound: u64) -> bool {
+        self.collectable().total_bytes() > bound
+    }
+
+    /// Adds what is filed under each number. False: a collector was at work, and is not waited for.
+    pub(crate) fn add_filed(&self, held: &mut BTreeMap<u64, Garbage>) -> bool {
+        let Some(collector) = self.try_lock() else { return false };
+        collector.queue.add_filed(held);
+        true
     }
 }
 
 impl Access<'_> {
-    /// A writer's share of the collection, if there is something to collect. Waits for nobody.
+    /// A writer's share of the collection. Waits for nobody. True: [`Store::after_write`] is to be
+    /// called, outside of the session.
     #[inline]
-    pub(crate) fn collect_some(self) {
-        if self.store.writers_collect() && self.store.collection.has_work(self.clock) {
-            self.collect_share();
-        }
+    pub(crate) fn collect_some(self) -> bool {
+        self.store.collection.waiting() > 0 && self.has_work() && self.collect_share()
     }
 
     #[cold]
-    fn collect_share(self) {
+    fn collect_share(self) -> bool {
         let collection = &self.store.collection;
-        if let Ok(mut collector) = collection.collector.try_lock() {
-            let share = SHARE + collector.queue.len() / SHARE_OF_QUEUE;
+        let mut watch = false;
+        if self.store.options.writers_collect(self.clock)
+            && let Some(mut collector) = collection.try_lock()
+        {
+            let entries = collection.seen.collectable_entries(collection.waiting());
+            let share = SHARE + entries / SHARE_OF_QUEUE;
             collector.turn(self, share.min(SHARE_MOST), &mut CollectReport::default());
+            watch = collector.turns.is_multiple_of(TURNS_OF_WATCH);
         }
+        if self.store.options.workers_collect(self.clock) && self.has_fresh_work() {
+            self.clock.ring();
+        }
+        watch || self.store.options.bound().is_some_and(|bound| collection.is_above(bound))
+    }
+
+    /// Whether a collector would find something to do.
+    pub(crate) fn has_work(self) -> bool {
+        self.has_fresh_work() || self.store.collection.seen.later() > 0
+    }
+
+    /// Whether a collector would find something that nobody has looked at.
+    pub(crate) fn has_fresh_work(self) -> bool {
+        let Collection { inbox, seen, waiting, .. } = &self.store.collection;
+        !inbox.is_empty()
+            || seen.fresh() > 0
+            || (waiting.get() > 0 && seen.closed() != self.clock.registry.closed())
+    }
+
+    /// Judges at most `budget` entries. None: another collector is at work; else how many there were.
+    pub(crate) fn try_collect(self, budget: u64, report: &mut CollectReport) -> Option<u64> {
+        let mut collector = self.store.collection.try_lock()?;
+        Some(collector.turn(self, budget, report))
     }
 }
 
 impl Store {
-    /// Unlinks every version that was superseded before the call and that no open snapshot sees, and drops the records of removed keys that
-    /// nobody sees any more. The memory goes to the barrier, which reclaims it once the accesses that
+    /// Unlinks every version that was superseded before the call and that no open snapshot sees, and drops
+    /// the records of removed keys that nobody sees any more. The memory goes to the barrier, which reclaims it once the accesses that
     /// are under way have left.
     ///
     /// Waits for another collector of this store; never for readers or writers, nor they for it.
@@ -210,52 +263,51 @@ impl Store {
     /// Like [`Store::collect`], and has the barrier reclaim what it can.
     pub fn collect_all(&self) -> CollectReport {
         let report = self.collect();
-        let barrier = self.clock().barrier();
-        // Once to close the session that the memory was handed to, once for the one before.
-        barrier.flush();
-        barrier.flush();
+        self.clock().reclaim();
         report
     }
 
     /// Judges every entry that is there now, once.
     fn collect_pass(&self, report: &mut CollectReport) {
         let mut left = None;
-        loop {
-            let done = self.access(|access| {
-                let mut collector = access.store.collection.lock();
-                collector.fill(access);
-                let todo = left.unwrap_or(collector.queue.len()).min(collector.queue.len());
-                let now = todo.min(SESSION);
-                collector.turn(access, now, report);
-                left = Some(todo - now);
-                left == Some(0)
+        while left != Some(0) {
+            self.access(|access| {
+                let collection = &access.store.collection;
+                let mut collector = collection.lock();
+                collector.notice_closed(access);
+                let todo = left.unwrap_or_else(|| {
+                    collection.waiting().saturating_sub(collector.queue.held().entries)
+                });
+                let judged = collector.turn(access, todo.min(SESSION), report);
+                left = Some(if judged == 0 { 0 } else { todo - judged });
             });
-            if done {
-                return;
-            }
         }
     }
 }
 
 impl Collector {
-    /// Judges at most `budget` entries.
-    fn turn(&mut self, access: Access<'_>, budget: usize, report: &mut CollectReport) {
-        self.fill(access);
-        for _ in 0..budget {
-            let Some(entry) = self.queue.pop_front() else { break };
+    /// Judges at most `budget` entries, and returns how many.
+    fn turn(&mut self, access: Access<'_>, budget: u64, report: &mut CollectReport) -> u64 {
+        self.notice_closed(access);
+        self.turns = self.turns.wrapping_add(1);
+        let collection = &access.store.collection;
+        let mut judged = 0;
+        while judged < budget
+            && let Some(entry) = self.queue.next(&collection.inbox)
+        {
+            judged += 1;
             report.examined += 1;
             self.process(access, entry, report);
         }
-        let collection = &access.store.collection;
-        collection.queued.reset();
-        collection.queued.add(self.queue.len() as u64);
-        collection.closed_seen.reset();
-        collection.closed_seen.add(self.view.closed);
+        let looked_at = self.queue.show(&collection.seen, self.view.closed);
+        if let Some(unseen) = &collection.unseen {
+            unseen.sub(looked_at);
+        }
+        judged
     }
 
-    /// Brings into the queue what is new, and what was filed under snapshots that have closed.
-    fn fill(&mut self, access: Access<'_>) {
-        self.queue.extend(access.store.collection.inbox.take());
+    /// Releases what was filed under snapshots that have closed.
+    fn notice_closed(&mut self, access: Access<'_>) {
         if self.view.closed != access.clock.registry.closed() {
             self.look_again(access);
         }
@@ -265,12 +317,7 @@ impl Collector {
     /// again: each closing is noticed once.
     fn look_again(&mut self, access: Access<'_>) {
         self.view.refresh(access.clock);
-        let view = &self.view;
-        let closed: Vec<u64> =
-            self.filed.keys().copied().filter(|number| !view.is_open(*number)).collect();
-        for number in closed {
-            self.queue.extend(self.filed.remove(&number).into_iter().flatten());
-        }
+        self.queue.release(|number| self.view.is_open(number));
     }
 
     fn process(&mut self, access: Access<'_>, mut entry: Dead, report: &mut CollectReport) {
@@ -279,8 +326,8 @@ impl Collector {
             match self.judge(access, &mut entry) {
                 Verdict::Unlink => report.unlinked += self.sweep(access, &entry),
                 Verdict::Seal if seal(access, &entry) => report.sealed += 1,
-                Verdict::Seal | Verdict::Later => return self.queue.push_back(entry),
-                Verdict::File(number) => return self.filed.entry(number).or_default().push(entry),
+                Verdict::Seal | Verdict::Later => return self.queue.put_off(entry),
+                Verdict::File(number) => return self.queue.file(number, entry),
             }
         }
         access.store.collection.waiting.sub(1);
@@ -323,9 +370,9 @@ impl Collector {
             if Access::cell_word(record) == entry.version_word() {
                 return self.judge_newest(access, entry);
             }
-            entry.dead = number_above(record, entry);
+            entry.dead = number_above(record, entry).and_then(NonZeroU64::new);
         }
-        let Some(dead) = entry.dead else { return Verdict::Later };
+        let Some(dead) = entry.dead.map(NonZeroU64::get) else { return Verdict::Later };
         self.look_as_of(access, dead);
         match self.view.newest_seeing(entry.born, dead) {
             Some(snapshot) => Verdict::File(snapshot),

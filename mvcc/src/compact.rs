@@ -89,10 +89,7 @@ impl Store {
             from = next;
         }
         self.inner().collection.shrink();
-        let barrier = self.clock().barrier();
-        // Once to close the session that the last memory was handed to, once for the one before.
-        barrier.flush();
-        barrier.flush();
+        self.clock().reclaim();
         memory::give_back();
         report
     }

@@ -14,6 +14,7 @@
 //! - E3. While an entry exists and its version is not unlinked, its record is not moved: the key's newest
 //!   version is that one, a tombstone, or has it below (see `compact.rs`).
 
+use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
 use whimbrel_skiplist::{Guard, List, Record};
@@ -30,8 +31,11 @@ pub(crate) struct Dead {
     /// Number of the version.
     pub(crate) born: u64,
     /// Number of what superseded it; none for a tombstone that was the newest when it was filed.
-    pub(crate) dead: Option<u64>,
+    pub(crate) dead: Option<NonZeroU64>,
+    bytes: u32,
 }
+
+const _: () = assert!(size_of::<Dead>() == 40, "five words an entry");
 
 // SAFETY: addresses that are used inside a session only (invariant E1), from any thread.
 unsafe impl Send for Dead {}
@@ -43,7 +47,15 @@ impl Dead {
         born: u64,
         dead: Option<u64>,
     ) -> Self {
-        Self { record: record.as_raw(), version: version.word(), born, dead }
+        let bytes = u32::try_from(version.bytes()).unwrap_or(u32::MAX);
+        // The clock begins at 1.
+        let dead = dead.and_then(NonZeroU64::new);
+        Self { record: record.as_raw(), version: version.word(), born, dead, bytes }
+    }
+
+    /// Bytes of the version.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.bytes)
     }
 
     /// The record, for an entry whose version is not unlinked.
@@ -85,25 +97,28 @@ impl Dead {
     }
 }
 
-struct Node {
-    entry: Dead,
-    next: *mut Node,
+struct Node<T> {
+    item: T,
+    next: *mut Node<T>,
     #[cfg(whimbrel_loom)]
     canary: whimbrel_skiplist::model::Canary,
 }
 
+/// Bytes that an entry takes in the inbox.
+pub(crate) const ENTRY_BYTES: u64 = size_of::<Node<Dead>>() as u64;
+
 /// A stack that is pushed to by all and taken as a whole. Lock-free; without pop, so addresses that
 /// come back confuse nobody.
-pub(crate) struct Inbox(AtomicPtr<Node>);
+pub(crate) struct Inbox<T>(AtomicPtr<Node<T>>);
 
-impl Inbox {
+impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
         Self(AtomicPtr::new(std::ptr::null_mut()))
     }
 
-    pub(crate) fn push(&self, entry: Dead) {
+    pub(crate) fn push(&self, item: T) {
         let node = Box::into_raw(Box::new(Node {
-            entry,
+            item,
             next: std::ptr::null_mut(),
             #[cfg(whimbrel_loom)]
             canary: whimbrel_skiplist::model::Canary::new(),
@@ -113,8 +128,8 @@ impl Inbox {
         loop {
             // SAFETY: from the box above, not shared before the exchange succeeds.
             unsafe { (*node).next = top };
-            // ORDERING: Release; pairs with the Acquire in `take`: the entry, and that its version is
-            // superseded, is seen by the collector. Row V11.
+            // ORDERING: Release; pairs with the Acquire in `take`: the item (an entry, and that its
+            // version is superseded) is seen by who takes it. Row V11.
             let release = order(Mutant::InboxPushRelaxed, Ordering::Release);
             match self.0.compare_exchange(top, node, release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -124,19 +139,19 @@ impl Inbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // ORDERING: Relaxed; a hint. Row V11.
+        // ORDERING: Relaxed; a hint, or ordered by the fences of row V14. Row V11.
         self.0.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all entries, newest first.
-    pub(crate) fn take(&self) -> Taken {
+    /// Takes all items, newest first.
+    pub(crate) fn take(&self) -> Taken<T> {
         // ORDERING: Acquire; pairs with the Release in `push`. Row V11.
         let acquire = order(Mutant::InboxTakeRelaxed, Ordering::Acquire);
         Taken(self.0.swap(std::ptr::null_mut(), acquire))
     }
 }
 
-impl Drop for Inbox {
+impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {
         if cfg!(whimbrel_loom) && std::thread::panicking() {
             return;
@@ -145,13 +160,26 @@ impl Drop for Inbox {
     }
 }
 
-/// Entries taken out of an inbox.
-pub(crate) struct Taken(*mut Node);
+/// Items taken out of an inbox.
+pub(crate) struct Taken<T>(*mut Node<T>);
 
-impl Iterator for Taken {
-    type Item = Dead;
+// SAFETY: it alone has its nodes, as a list of boxes would.
+unsafe impl<T: Send> Send for Taken<T> {}
 
-    fn next(&mut self) -> Option<Dead> {
+impl<T> Taken<T> {
+    pub(crate) fn nothing() -> Self {
+        Self(std::ptr::null_mut())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_null()
+    }
+}
+
+impl<T> Iterator for Taken<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
         if self.0.is_null() {
             return None;
         }
@@ -160,11 +188,11 @@ impl Iterator for Taken {
         #[cfg(whimbrel_loom)]
         node.canary.touch();
         self.0 = node.next;
-        Some(node.entry)
+        Some(node.item)
     }
 }
 
-impl Drop for Taken {
+impl<T> Drop for Taken<T> {
     fn drop(&mut self) {
         self.for_each(drop);
     }

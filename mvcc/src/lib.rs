@@ -13,6 +13,44 @@
 //! - Superseded versions are collected as soon as no open snapshot sees them, however old other
 //!   snapshots are.
 //!
+//! # Garbage
+//!
+//! A version that was written over, and the version that says "removed", are garbage as soon as no open
+//! snapshot sees them. A snapshot keeps what it sees and nothing else: versions that came and went between two open
+//! snapshots are collected although both are open. Closing a snapshot is one store, whatever it held.
+//!
+//! *Who collects.* By default writers do: each looks at a few more entries of the dead list than it made. With
+//! [`Collectors`] background threads help them, or do all of it for stores with
+//! [background collection](StoreOptions::with_background_collection); there is no such thread unless somebody starts it.
+//! With [manual collection](StoreOptions::with_manual_collection) only [`Store::collect`] does.
+//!
+//! *How much there may be.* [`StoreOptions::with_garbage_bound`] makes every writer help, or wait a little, while
+//! more than that could be collected.
+//!
+//! *What keeps it.* [`Store::stats`] and [`Clock::stats`] say how much could be collected and how much open
+//! snapshots hold, name these with their ages, and show what waits in the barrier for readers that are still inside. No
+//! collector makes less of what snapshots hold: close the one that is named. Give long-lived snapshots names
+//! ([`Store::snapshot_named`]); one that is open for longer than [a limit](ClockOptions::with_age_limit) is named
+//! in a warning.
+//!
+//! ```
+//! use whimbrel_mvcc::{Clock, Collectors, Store, StoreOptions};
+//!
+//! let clock = Clock::new();
+//! let options = StoreOptions::new().with_background_collection().with_garbage_bound(64 << 20);
+//! let store = Store::with_options(&clock, options);
+//! let collectors = Collectors::start(&clock, 1)?;
+//! store.put(b"knot", b"7")?;
+//! let report = store.snapshot_named("report");
+//! store.put(b"knot", b"8")?;
+//! let stats = clock.stats();
+//! assert_eq!(stats.snapshots[0].name, "report");
+//! assert_eq!(stats.total.dead, 1);
+//! drop(report);
+//! # drop(collectors);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # How it works
 //!
 //! Each key has a chain of versions, newest first. A write installs its version *pending*, and takes its
@@ -43,10 +81,12 @@
 
 mod access;
 mod batch;
+mod bell;
 mod bulk;
 mod capture;
 mod clock;
 mod collect;
+mod collectors;
 mod compact;
 mod cursor;
 mod dead;
@@ -57,13 +97,18 @@ mod inline;
 pub mod mutant;
 #[cfg(not(whimbrel_loom))]
 mod mutant;
+mod pressure;
+mod queue;
 mod range;
 mod registry;
 mod snapshot;
 mod stamp;
+mod stats;
 mod store;
+mod stores;
 mod sync;
 mod version;
+mod watch;
 mod write;
 
 pub use batch::{Batch, Committed, MAX_BATCH_OPS};
@@ -71,14 +116,18 @@ pub use bulk::{StoreSegment, StoreSegmentBuilder};
 pub use capture::{Capture, CaptureOptions, Captured};
 pub use clock::{Clock, Hold};
 pub use collect::CollectReport;
+pub use collectors::Collectors;
 pub use compact::CompactReport;
 pub use cursor::{Cursor, Entries};
 pub use digest::Digest;
 pub use error::Error;
+pub use queue::Garbage;
 pub use range::KeyRange;
 pub use snapshot::Snapshot;
-pub use store::{CasOutcome, Inserted, Store, StoreOptions, StoreStats, VersionToken};
+pub use stats::{ClockStats, StoreStats};
+pub use store::{CasOutcome, Inserted, Store, StoreOptions, VersionToken};
 pub use version::MAX_VALUE_LEN;
+pub use watch::{ClockOptions, OpenSnapshot};
 
 /// The barrier's types that [`Clock::pin`] and [`Clock::barrier`] give out.
 pub use whimbrel_skiplist::{Barrier, Guard, Ticket};

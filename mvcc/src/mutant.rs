@@ -157,6 +157,10 @@ mutants! {
     NotMadeDirect,
     /// The dead list's entries filed under a closed snapshot stay there until the next one closes.
     FiledForgotten,
+    /// Who leaves work behind looks at the list of sleepers without a fence.
+    RingNoFence,
+    /// A worker sleeps without another look for work.
+    SleepWithoutLook,
 }
 
 /// Whether this defect was planted.

@@ -12,7 +12,8 @@
 
 use crate::clock::ClockInner;
 use crate::mutant::{Mutant, order, planted};
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::Counter;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 
 /// Slots per chunk: few enough to scan at a glance, small in models.
 const SLOTS: usize = if cfg!(whimbrel_loom) { 2 } else { 32 };
@@ -48,14 +49,71 @@ impl Slot {
         self.0.store(FREE, order(Mutant::SlotCloseRelaxed, Ordering::Release));
     }
 
+    /// The registration, if it has a number and has it still when the details were read.
+    fn read(&self, details: &Details) -> Option<Registered> {
+        let word = self.look();
+        if word & EXACT == 0 {
+            return None;
+        }
+        let registered = Registered {
+            number: word & !EXACT,
+            opened: details.opened.get(),
+            name: details.name(),
+        };
+        // ORDERING: Acquire fence; pairs with F1 of a registration that has claimed the slot since and
+        // written what was read above: then the word read next is no longer the first. Row V8.
+        fence(Ordering::Acquire);
+        (self.look() == word).then_some(registered)
+    }
+
     fn look(&self) -> u64 {
         // ORDERING: Acquire; pairs with `close` and `decide`. Row V9.
         self.0.load(order(Mutant::SlotLookRelaxed, Ordering::Acquire))
     }
 }
 
+/// Bytes of a name that are kept.
+pub(crate) const NAME_BYTES: usize = 32;
+
+/// What is known of a registration besides its number. Figures: written before the number is, read like a
+/// sequence lock that the slot's word is the sequence of, since a slot never has a number twice.
+#[derive(Default)]
+pub(crate) struct Details {
+    opened: Counter,
+    name: [Counter; NAME_BYTES / 8],
+}
+
+impl Details {
+    /// For who has claimed the slot and fenced since.
+    pub(crate) fn set(&self, opened: u64, name: &str) {
+        self.opened.set(opened);
+        let mut bytes = [0; NAME_BYTES];
+        let kept = name.floor_char_boundary(NAME_BYTES);
+        bytes[..kept].copy_from_slice(&name.as_bytes()[..kept]);
+        for (word, bytes) in self.name.iter().zip(bytes.as_chunks().0) {
+            word.set(u64::from_le_bytes(*bytes));
+        }
+    }
+
+    fn name(&self) -> String {
+        let bytes: Vec<u8> = self.name.iter().flat_map(|word| word.get().to_le_bytes()).collect();
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
+}
+
+/// An open registration.
+pub(crate) struct Registered {
+    pub(crate) number: u64,
+    /// In nanoseconds of the clock's time.
+    pub(crate) opened: u64,
+    pub(crate) name: String,
+}
+
 struct Chunk {
     slots: [Slot; SLOTS],
+    /// Beside the slots, so that a scan of those reads no more than them.
+    details: [Details; SLOTS],
     next: AtomicPtr<Chunk>,
     #[cfg(whimbrel_loom)]
     canary: whimbrel_skiplist::model::Canary,
@@ -65,6 +123,7 @@ impl Chunk {
     fn new() -> Self {
         Self {
             slots: std::array::from_fn(|_| Slot(AtomicU64::new(FREE))),
+            details: std::array::from_fn(|_| Details::default()),
             next: AtomicPtr::new(std::ptr::null_mut()),
             #[cfg(whimbrel_loom)]
             canary: whimbrel_skiplist::model::Canary::new(),
@@ -109,11 +168,11 @@ impl Registry {
     }
 
     /// Claims a slot as `UNDECIDED(least)`.
-    pub(crate) fn register(&self, least: u64) -> &Slot {
+    pub(crate) fn register(&self, least: u64) -> (&Slot, &Details) {
         let mut chunk = &self.first;
         loop {
-            if let Some(slot) = chunk.slots.iter().find(|slot| slot.claim(least)) {
-                return slot;
+            if let Some(at) = chunk.slots.iter().position(|slot| slot.claim(least)) {
+                return (&chunk.slots[at], &chunk.details[at]);
             }
             chunk = match chunk.next() {
                 Some(next) => next,
@@ -143,6 +202,18 @@ impl Registry {
             here.slots.iter().for_each(|slot| f(slot.look()));
             chunk = here.next();
         }
+    }
+
+    /// The open registrations with a number. Not of one moment.
+    pub(crate) fn list(&self) -> Vec<Registered> {
+        let (mut list, mut chunk) = (Vec::new(), Some(&self.first));
+        while let Some(here) = chunk {
+            let slots = here.slots.iter().zip(&here.details);
+            list.extend(slots.filter_map(|(slot, details)| slot.read(details)));
+            chunk = here.next();
+        }
+        list.sort_unstable_by_key(|registered| registered.number);
+        list
     }
 
     /// Registrations open now.

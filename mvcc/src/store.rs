@@ -1,5 +1,6 @@
 //! The store: one ordered keyspace of versioned values.
 
+use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
@@ -7,21 +8,32 @@ use whimbrel_skiplist::List;
 
 use crate::access::Access;
 use crate::capture::CaptureState;
+use crate::clock::ClockInner;
 use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
 use crate::sync::{Arc, Counter, thread_number};
 use crate::version::VersionRef;
-use crate::{Clock, Digest, Error, Hold, Snapshot};
+use crate::{Clock, Digest, Error, Hold, Snapshot, StoreStats};
 
-/// What a store keeps besides its entries. Builder.
+/// What a store keeps besides its entries, and who collects its garbage. Builder.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
     pub(crate) digest: bool,
-    manual_collection: bool,
+    collection: CollectedBy,
+    garbage_bound: Option<NonZeroU64>,
+}
+
+/// Who collects the garbage of a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum CollectedBy {
+    #[default]
+    Writers,
+    Workers,
+    Caller,
 }
 
 impl StoreOptions {
-    /// The defaults: no running digest, collection shared by the writers.
+    /// The defaults: no running digest, collection shared by the writers, no bound.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -35,20 +47,70 @@ impl StoreOptions {
         self
     }
 
-    /// Writers do not collect garbage; only [`Store::collect`] does. Default: writers share the work.
+    /// Nobody collects garbage but who calls [`Store::collect`]. Default: writers share the work.
     /// Price: superseded versions stay until somebody collects.
     #[must_use]
     pub fn with_manual_collection(mut self) -> Self {
-        self.manual_collection = true;
+        self.collection = CollectedBy::Caller;
         self
+    }
+
+    /// Writers leave the garbage to the clock's [`crate::Collectors`], and share the work only while there
+    /// are none. Default: writers share the work, and collectors help. Price: garbage lies about for a
+    /// millisecond or two, and for longer when writers make more than the collectors take away; see
+    /// [`StoreOptions::with_garbage_bound`].
+    #[must_use]
+    pub fn with_background_collection(mut self) -> Self {
+        self.collection = CollectedBy::Workers;
+        self
+    }
+
+    /// Bounds the memory of garbage that could be collected, in bytes of versions and of their entries in
+    /// the dead list. Default: no bound; what garbage there is depends on who collects. 0 is taken for 1.
+    ///
+    /// A write that finds more collects some 512 entries itself, whoever else should (a batch two more for
+    /// each of its operations). Where another collector is at work it waits, for a millisecond at most (a
+    /// batch for one an operation, up to 64), and then goes on without. So garbage stays below the bound and
+    /// what the writes under way add: two entries at most, or two an operation. When the thread of a
+    /// collector is stopped in the middle, writers are slowed down and not stopped, and each adds up to a
+    /// thousand writes a second. Price: that help, and a counter and
+    /// a few loads for each write over a value.
+    ///
+    /// What open snapshots hold does not count ([`StoreStats::held`]): nothing but closing them
+    /// makes it less, and [`crate::ClockOptions::with_age_limit`] names those that have been open for long.
+    /// Memory that was handed to the barrier does not count either; [`crate::ClockStats::unreclaimed`]
+    /// does that.
+    #[must_use]
+    pub fn with_garbage_bound(mut self, bytes: u64) -> Self {
+        self.garbage_bound = Some(NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN));
+        self
+    }
+
+    /// Whether writers collect as they go.
+    pub(crate) fn writers_collect(&self, clock: &ClockInner) -> bool {
+        match self.collection {
+            CollectedBy::Writers => true,
+            CollectedBy::Workers => !clock.bell.is_staffed(),
+            CollectedBy::Caller => false,
+        }
+    }
+
+    /// Whether there are workers that collect.
+    pub(crate) fn workers_collect(&self, clock: &ClockInner) -> bool {
+        self.collection != CollectedBy::Caller && clock.bell.is_staffed()
+    }
+
+    pub(crate) fn bound(&self) -> Option<u64> {
+        self.garbage_bound.map(NonZeroU64::get)
     }
 }
 
 /// One ordered keyspace of versioned values.
 ///
 /// Clones are handles to the same store; all methods take `&self`, may be called from any number of
-/// threads, and wait for nobody. Single operations are linearizable: each takes effect at one moment
-/// between call and return, when its version is installed and numbered.
+/// threads, and wait for nobody (except as [`StoreOptions::with_garbage_bound`] says). Single operations
+/// are linearizable: each takes effect at one moment between call and return, when its version is
+/// installed and numbered.
 ///
 /// # Examples
 ///
@@ -85,7 +147,10 @@ impl Drop for Handle {
             return;
         }
         // SAFETY: the box is retired below and not before.
-        let bytes = unsafe { self.inner.as_ref() }.list.bytes();
+        let store = unsafe { self.inner.as_ref() };
+        let bytes = store.list.bytes();
+        // Before it is retired: who finds it there afterwards entered its session before.
+        self.clock.0.stores.remove(store.number);
         let guard = self.clock.pin();
         // SAFETY: the last handle is going, so a new access can find the store only through a batch
         // that is not settled, and the owner of such a batch holds a handle. Retired once, here.
@@ -132,8 +197,8 @@ impl StoreInner {
         Self {
             number: clock.next_store_number(),
             list,
+            collection: Collection::new(options.bound().is_some()),
             options,
-            collection: Collection::new(),
             capture: AtomicPtr::new(std::ptr::null_mut()),
             tallies: std::array::from_fn(|_| CachePadded::new(Tally::default())),
         }
@@ -178,13 +243,24 @@ impl StoreInner {
         bytes.sub(from.bytes() as u64);
     }
 
-    pub(crate) fn writers_collect(&self) -> bool {
-        !self.options.manual_collection
-    }
-
     #[inline]
     fn tally(&self) -> &Tally {
         &self.tallies[thread_number() % STRIPES]
+    }
+
+    pub(crate) fn stats(&self) -> StoreStats {
+        let (collectable, held) = (self.collection.collectable(), self.collection.held());
+        let entries = self.total(|t| &t.entries);
+        StoreStats {
+            entries,
+            versions: entries.wrapping_add(self.total(|t| &t.dead_versions)),
+            version_bytes: self.total(|t| &t.version_bytes),
+            records: self.list.len_estimate() as u64,
+            record_bytes: self.list.bytes() as u64,
+            dead: self.collection.waiting(),
+            collectable,
+            held,
+        }
     }
 
     fn total(&self, of: fn(&Tally) -> &Counter) -> u64 {
@@ -264,24 +340,6 @@ impl VersionToken {
     }
 }
 
-/// Figures of a store. Exact when no operation is in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreStats {
-    /// Entries: keys whose newest version is a value.
-    pub entries: u64,
-    /// Versions in all chains, tombstones included.
-    pub versions: u64,
-    /// Bytes of those versions, headers included. One that lies in its record has no header.
-    pub version_bytes: u64,
-    /// Records of the list.
-    pub records: u64,
-    /// Bytes of the records, inline versions included.
-    pub record_bytes: u64,
-    /// Superseded versions and tombstones that wait for the collector or for a snapshot to close.
-    pub dead: u64,
-}
-
 impl Store {
     /// An empty store with default options.
     #[must_use]
@@ -297,7 +355,9 @@ impl Store {
 
     pub(crate) fn from_list(clock: &Clock, list: List, options: StoreOptions) -> Self {
         let inner = Box::new(StoreInner::new(clock, list, options));
+        let number = inner.number;
         let inner = NonNull::from(Box::leak(inner));
+        clock.0.stores.add(number, inner);
         Self(Arc::new(Handle { clock: clock.clone(), inner }))
     }
 
@@ -350,6 +410,13 @@ impl Store {
         self.snapshot_at(&self.0.clock.hold())
     }
 
+    /// A snapshot whose name is in the statistics and in the warning about snapshots that are open for
+    /// long; see [`Clock::hold_named`].
+    #[must_use]
+    pub fn snapshot_named(&self, name: &str) -> Snapshot {
+        self.snapshot_at(&self.0.clock.hold_named(name))
+    }
+
     /// A snapshot of this store at a number that is already held.
     ///
     /// # Panics
@@ -367,19 +434,10 @@ impl Store {
         usize::try_from(self.inner().total(|t| &t.entries).cast_signed().max(0)).unwrap_or(0)
     }
 
-    /// Figures of the store.
+    /// Figures of the store. Waits for nobody.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        let inner = self.inner();
-        let entries = inner.total(|t| &t.entries);
-        StoreStats {
-            entries,
-            versions: entries.wrapping_add(inner.total(|t| &t.dead_versions)),
-            version_bytes: inner.total(|t| &t.version_bytes),
-            records: inner.list.len_estimate() as u64,
-            record_bytes: inner.list.bytes() as u64,
-            dead: inner.collection.waiting(),
-        }
+        self.inner().stats()
     }
 
     /// The running digest over the newest value of every key; none unless the store keeps it.

@@ -173,11 +173,14 @@ impl Store {
         decide: impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<T, Error> {
         Self::check_key(key)?;
-        self.access(|access| {
+        let (result, more) = self.access(|access| {
             let result = access.write(key, decide)?;
-            access.collect_some();
-            Ok(result)
-        })
+            Ok::<_, Error>((result, access.collect_some()))
+        })?;
+        if more {
+            self.after_write(1);
+        }
+        Ok(result)
     }
 }
 

@@ -132,6 +132,12 @@ impl Counter {
         self.0.store(0, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Sets the counter.
+    pub fn set(&self, n: u64) {
+        // ORDERING: Relaxed; as in `add`.
+        self.0.store(n, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// The present value.
     #[must_use]
     #[inline]
