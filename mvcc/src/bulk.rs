@@ -86,7 +86,7 @@ impl StoreSegmentBuilder {
             let version = Fresh::new(StampWord::decided(LOADED), Some(value));
             let word = version.word();
             self.builder.push(key, 0, |_| word)?;
-            self.rest.version_bytes += version.bytes() as u64;
+            self.rest.version_bytes += version.held();
             self.rest.outside.push(version);
         } else {
             let init = |record: Record<'_>| {
@@ -95,7 +95,6 @@ impl StoreSegmentBuilder {
                 InlineStamp::decided(LOADED).word()
             };
             self.builder.push(key, value.len(), init)?;
-            self.rest.version_bytes += value.len() as u64;
         }
         if let Some(digest) = &mut self.rest.digest {
             digest.add(key, value);

@@ -14,11 +14,11 @@ pub struct StoreStats {
     pub entries: u64,
     /// Versions in all chains, tombstones included.
     pub versions: u64,
-    /// Bytes of those versions, headers included.
+    /// Bytes of those that have allocations of their own, rounded up as the allocator does.
     pub version_bytes: u64,
     /// Records of the list.
     pub records: u64,
-    /// Bytes of the records, inline versions included.
+    /// Bytes of the records, with the versions that lie inline, and of the blocks.
     pub record_bytes: u64,
     /// Superseded versions and tombstones that wait for the collector or for a snapshot to close:
     /// the entries of `collectable` and `held`.
@@ -64,6 +64,12 @@ impl ClockStats {
 }
 
 impl StoreStats {
+    /// Bytes in use: what the store holds of the process's memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.record_bytes.wrapping_add(self.version_bytes)
+    }
+
     fn plus(self, other: Self) -> Self {
         Self {
             entries: self.entries.wrapping_add(other.entries),

@@ -213,7 +213,9 @@ impl StoreInner {
         old: Option<VersionRef<'_>>,
     ) {
         let tally = self.tally();
-        tally.version_bytes.add(new.bytes() as u64);
+        if !new.is_inline() {
+            tally.version_bytes.add(new.held());
+        }
         let (old, new) = (old.and_then(VersionRef::value), new.value());
         match (old, new) {
             (None, Some(_)) => _ = tally.entries.add(1),
@@ -233,14 +235,14 @@ impl StoreInner {
     pub(crate) fn count_unlinked(&self, version: VersionRef<'_>) {
         let tally = self.tally();
         tally.dead_versions.sub(1);
-        tally.version_bytes.sub(version.bytes() as u64);
+        tally.version_bytes.sub(version.held());
     }
 
     /// Counts that the newest version of a key was copied.
     pub(crate) fn count_copied(&self, from: VersionRef<'_>, to: VersionRef<'_>) {
         let bytes = &self.tally().version_bytes;
-        bytes.add(to.bytes() as u64);
-        bytes.sub(from.bytes() as u64);
+        bytes.add(to.held());
+        bytes.sub(from.held());
     }
 
     #[inline]

@@ -155,10 +155,10 @@ impl Fresh {
         word_of(self.0.as_ptr())
     }
 
-    /// Bytes of header and value.
-    pub(crate) fn bytes(&self) -> usize {
+    /// Bytes that the allocation takes.
+    pub(crate) fn held(&self) -> u64 {
         // SAFETY: owned.
-        layout(unsafe { self.0.as_ref() }.len as usize).size()
+        memory::held(layout(unsafe { self.0.as_ref() }.len as usize)) as u64
     }
 
     /// The version was installed: its memory belongs to the chain now.
@@ -440,6 +440,15 @@ impl<'g> VersionRef<'g> {
         match self {
             Self::Inline(record, _) => record.inline_len(),
             Self::Own(version) => layout(version.header().len as usize).size(),
+        }
+    }
+
+    /// Bytes that its own allocation takes. An inline version is in its record's.
+    #[inline]
+    pub(crate) fn held(self) -> u64 {
+        match self {
+            Self::Inline(..) => 0,
+            Self::Own(version) => memory::held(layout(version.header().len as usize)) as u64,
         }
     }
 

@@ -148,7 +148,7 @@ impl Node {
         let of_slot = |slot: Slot| {
             let access = self.slots.access(slot, AccessKind::Read).ok()?;
             let stats = access.store().stats();
-            Some(stats.version_bytes + stats.record_bytes)
+            Some(stats.bytes())
         };
         self.filled().into_iter().filter_map(of_slot).sum()
     }

@@ -134,7 +134,7 @@ impl SourceRun {
             incarnation: self.state.job.record.incarnation,
             pulls: self.out.options.pulls,
             credit_bytes: self.out.options.credit_bytes,
-            bytes: stats.map_or(0, |s| s.version_bytes.saturating_add(s.record_bytes)),
+            bytes: stats.map_or(0, |s| s.bytes()),
         }
     }
 
