@@ -127,7 +127,7 @@ fn a_target_with_too_little_memory_refuses_and_one_with_enough_does_not() {
     // The slot has more than 2 MiB; the margin alone is 16 MiB.
     let (small, enough) = (node("b:1", 18), node("c:1", 64));
     a.claim();
-    fill(&a.server, 30_000);
+    fill(&a.server, 60_000);
     let error = wait(&a, &begin(&a, "b:1")).expect_err("it has no room");
     assert!(matches!(&*error, Error::Refused { reason, .. } if reason.contains("18 MiB are")));
     assert!(error.to_string().contains("too little memory"), "{error}");
