@@ -87,6 +87,7 @@ mod compact;
 mod entry;
 mod handle;
 mod hint;
+mod inner;
 #[expect(clippy::module_inception, reason = "the type that the module is about")]
 mod list;
 #[cfg(any(whimbrel_loom, whimbrel_shuttle))]

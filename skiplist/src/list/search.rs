@@ -8,9 +8,10 @@ use std::hint::select_unpredictable;
 use super::List;
 use super::entry::Entry;
 use super::hint::{Needle, fingerprint, same_bytes};
+use super::inner::{Pair, entry_of};
 use super::raw::{BlockRef, Repl};
 use super::record::{Child, RecRef};
-use super::words::{CLOSED, EMPTY_WORD, Pair, Word, entry_of};
+use super::words::{CLOSED, EMPTY_WORD, Word};
 use crate::mutant::{Mutant, planted};
 
 /// Words out of order in a block above level 0 at which it is rebuilt. Such a block gets one in some 25

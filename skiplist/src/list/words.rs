@@ -5,6 +5,8 @@
 //! above     header | order hints of the sorted words | window  | (word, child) pairs
 //! ```
 //!
+//! `inner.rs` has what blocks above level 0 have besides.
+//!
 //! A word is claimed first and its fingerprint noted afterwards, so a fingerprint that is zero says
 //! nothing: who meets one looks at the word. A fingerprint that is there is right for ever, and so is
 //! the order hint in a word. A child's address beside a word is only ever prefetched, and may be old.
@@ -14,11 +16,11 @@ use std::ptr::NonNull;
 
 use super::entry::{ADDRESS, Entry};
 use super::hint::{Needle, fingerprint, order_hint};
-use super::raw::{BlockRef, Header, MOST_SORTED, MOST_WORDS};
+use super::inner;
+use super::raw::{BlockRef, Header, MOST_WORDS};
 use super::rebuild::KeptEntry;
 use super::record::RecRef;
-use super::scan::{LANES, Matches, count_below, matches, prefetch};
-use super::window::Window;
+use super::scan::{LANES, Matches, matches, prefetch};
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,63 +38,9 @@ pub(super) enum Word<'g> {
     Record(Entry<'g>),
 }
 
-/// A word above level 0, and beside it the address of the block that its record led to when it came:
-/// prefetched only, never followed.
-#[repr(C)]
-pub(super) struct Pair {
-    word: AtomicU64,
-    child: AtomicU64,
-}
-
-impl Pair {
-    /// The record of a word that holds one.
-    #[inline]
-    pub(super) fn entry(&self) -> Option<Entry<'_>> {
-        // SAFETY: it is the word of a pair that is protected as long as the answer.
-        unsafe { entry_of(self.raw()) }
-    }
-
-    /// The word as it stands.
-    #[inline]
-    pub(super) fn raw(&self) -> u64 {
-        // ORDERING: Acquire; pairs with the Release in `claim`: the record is complete.
-        self.word.load(order(Mutant::RelaxedWordLoad, Ordering::Acquire))
-    }
-
-    /// Begins to load so many bytes of the child.
-    #[inline]
-    pub(super) fn prefetch_child(&self, bytes: u64) {
-        if !cfg!(whimbrel_loom) {
-            // ORDERING: Relaxed; never followed.
-            prefetch(self.child.load(Ordering::Relaxed), bytes);
-        }
-    }
-}
-
-/// The record of a word that holds one.
-///
-/// # Safety
-///
-/// The word was read in a block that is protected for `'g`.
-#[inline]
-pub(super) unsafe fn entry_of<'g>(raw: u64) -> Option<Entry<'g>> {
-    if let Word::Record(entry) = Words::judge(raw) { Some(entry) } else { None }
-}
-
-/// An order hint as the blocks above level 0 keep it: signed, because vector instructions compare signed
-/// numbers.
-#[inline]
-fn signed(hint: u16) -> i16 {
-    (hint ^ 0x8000).cast_signed()
-}
-
 /// Bytes of the hints of a block: there is room for as many as it may have words, or words in order.
-const fn hints_bytes(level: usize) -> usize {
-    if level == 0 {
-        MOST_WORDS / LANES * size_of::<AtomicU64>()
-    } else {
-        MOST_SORTED * size_of::<i16>() + size_of::<Window>()
-    }
+pub(super) const fn hints_bytes(level: usize) -> usize {
+    if level == 0 { MOST_WORDS / LANES * size_of::<AtomicU64>() } else { inner::HINTS_BYTES }
 }
 
 /// Atomics from one word to the next: above level 0 a child's address stands between.
@@ -108,7 +56,7 @@ pub(super) const fn block_bytes(capacity: usize, level: usize) -> usize {
 impl<'g> BlockRef<'g> {
     /// Address of the hints.
     #[inline]
-    fn hints_start(self) -> NonNull<u8> {
+    pub(super) fn hints_start(self) -> NonNull<u8> {
         // SAFETY: the hints follow the header, inside of the allocation.
         unsafe { self.as_ptr().cast::<u8>().add(size_of::<Header>()) }
     }
@@ -150,11 +98,7 @@ impl<'g> BlockRef<'g> {
             unsafe { self.hints_start().write_bytes(0, bytes) };
         }
         if level > 0 {
-            // No hint is above those that are not there.
-            let hints = self.hints_start().cast::<[i16; MOST_SORTED]>();
-            // SAFETY: the hints lie behind the header.
-            unsafe { hints.write([i16::MAX; MOST_SORTED]) };
-            self.prepare_window(Window::PLAIN);
+            self.prepare_no_hints();
         }
     }
 
@@ -176,85 +120,18 @@ impl<'g> BlockRef<'g> {
         unsafe { std::slice::from_raw_parts(self.hints_start().cast().as_ptr(), self.lines()) }
     }
 
-    /// Address of the window. Above level 0.
-    #[inline]
-    fn window_start(self) -> NonNull<Window> {
-        debug_assert!(self.level() > 0);
-        // SAFETY: it follows the hints, inside of the allocation.
-        unsafe { self.hints_start().add(MOST_SORTED * size_of::<i16>()).cast() }
-    }
-
-    /// Sets where the order hints of a block are taken from that no other thread can reach. Above level 0.
-    fn prepare_window(self, window: Window) {
-        // SAFETY: as the header it is aligned, and nobody else has the block.
-        unsafe { self.window_start().write(window) };
-    }
-
-    /// As [`BlockRef::prepare_window`], by the records that will be the words in order.
-    pub(super) fn choose_window(self, records: impl Iterator<Item = RecRef<'g>>) {
-        let (mut keys, mut len) = ([&[][..]; MOST_SORTED], 0);
-        for (key, record) in keys.iter_mut().zip(records) {
-            *key = record.key();
-            len += 1;
-        }
-        self.prepare_window(Window::choose(&keys[..len], self.shared()));
-    }
-
-    /// Where the order hints are taken from. Above level 0.
-    #[inline]
-    fn window(self) -> &'g Window {
-        // SAFETY: `prepare_window` wrote it before the block was published, and it never changes.
-        unsafe { self.window_start().as_ref() }
-    }
-
     /// The order hint of a key of the range.
     fn hint_of(self, key: &[u8]) -> u16 {
-        if self.level() == 0 || self.window().is_plain() {
-            return order_hint(key, self.shared());
+        match self.level() {
+            0 => order_hint(key, self.shared()),
+            _ => self.order_hint(Needle::new(key)),
         }
-        self.hint_by_window(key)
-    }
-
-    #[inline(never)]
-    fn hint_by_window(self, key: &[u8]) -> u16 {
-        // The first word is written first of all.
-        let model = self.entry(0).map_or(key, |entry| entry.record().key());
-        self.window().hint(key, self.shared(), model)
     }
 
     /// The order hint of a key of the range that is looked for.
     #[inline]
     pub(super) fn hint_of_needle(self, needle: Needle<'_>) -> u16 {
         if self.level() == 0 { needle.order_hint(self.shared()) } else { self.order_hint(needle) }
-    }
-
-    /// As [`BlockRef::hint_of_needle`], above level 0.
-    #[inline]
-    pub(super) fn order_hint(self, needle: Needle<'_>) -> u16 {
-        if self.window().is_plain() {
-            needle.order_hint(self.shared())
-        } else {
-            self.hint_by_window(needle.key)
-        }
-    }
-
-    /// The order hints of the words in order, and the greatest hint in all other places. Above level 0.
-    #[inline]
-    fn hints(self) -> &'g [i16; MOST_SORTED] {
-        debug_assert!(self.level() > 0);
-        // SAFETY: `prepare_empty` and `prepare_hint` wrote them before the block was published, and they
-        // never change.
-        unsafe { self.hints_start().cast().as_ref() }
-    }
-
-    /// The words and children. Above level 0.
-    #[inline]
-    pub(super) fn pairs(self) -> &'g [Pair] {
-        debug_assert!(self.level() > 0);
-        // SAFETY: inside of the allocation, see `block_bytes`.
-        let first = unsafe { self.hints_start().add(hints_bytes(1)) };
-        // SAFETY: `prepare_empty` wrote so many, and they are only shared.
-        unsafe { std::slice::from_raw_parts(first.cast().as_ptr(), self.capacity()) }
     }
 
     /// Reads a word.
@@ -406,10 +283,7 @@ impl<'g> BlockRef<'g> {
         // ORDERING: Relaxed; whoever publishes the block does it later.
         self.slot(at).store(Entry::word_of(record, hint), Ordering::Relaxed);
         if self.level() > 0 && at < self.sorted() {
-            // SAFETY: there are as many hints as words in order.
-            let place = unsafe { self.hints_start().cast::<i16>().add(at) };
-            // SAFETY: as above; nobody else has the block.
-            unsafe { place.write(signed(hint)) };
+            self.prepare_order_hint(at, hint);
         }
     }
 
@@ -419,21 +293,6 @@ impl<'g> BlockRef<'g> {
         let found = matches(self.fingerprints(), fingerprint);
         let all = u64::MAX >> (64 - self.capacity());
         Matches { hits: found.hits, unknown: found.unknown & all }
-    }
-
-    /// Number of the words in order that have hints below this one, and whether the next one has this
-    /// hint itself. Above level 0.
-    #[inline]
-    pub(super) fn rank(self, hint: u16) -> (usize, bool) {
-        let (hints, hint) = (self.hints(), signed(hint));
-        let rank = count_below(hints, hint);
-        (rank, hints.get(rank) == Some(&hint) && rank < self.sorted())
-    }
-
-    /// Number of the words in order that have hints up to this one.
-    pub(super) fn rank_behind(self, hint: u16) -> usize {
-        let hint = signed(hint);
-        self.hints()[..self.sorted()].partition_point(|other| *other <= hint)
     }
 
     /// Begins to load a word.
@@ -523,7 +382,7 @@ impl<'g> Words<'g> {
     }
 
     #[inline]
-    fn judge(raw: u64) -> Word<'g> {
+    pub(super) fn judge(raw: u64) -> Word<'g> {
         match raw {
             EMPTY_WORD => Word::Empty,
             CLOSED => Word::Closed,
