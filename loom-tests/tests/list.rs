@@ -89,6 +89,10 @@ models! {
     scan_back_across_rebuilds: flat(2), [Put(1), Put(3), Put(5)],
         [Rebuild(0, 3), Rebuild(0, 1)], [Back];
     scan_beside_seal_and_put: flat(3), [Put(1), Put(2)], [Seal(1), Put(1)], [Scan];
+    // Who puts has only seen the seal of another thread.
+    scan_against_seal_against_put: flat(3), [Put(1), Put(2)], [Seal(1)], [Put(1)], [Scan];
+    scan_against_seal_and_put_against_rebuild: flat(3), [Put(1), Put(2)],
+        [Seal(1), Put(1)], [Rebuild(0, 1)], [Scan];
 
     // Merges.
     merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
@@ -209,6 +213,10 @@ models! {
     move_against_scan: flat(3), [Put(1), Put(2)], [Move(1), Rebuild(0, 1)], [Scan];
     move_against_scan_back: flat(3), [Put(1), Put(2)], [Move(1), Rebuild(0, 1)], [Back];
     move_seal_put_against_scan: flat(3), [Put(1), Put(2)], [Move(1), Seal(1), Put(1)], [Scan];
+    move_against_seal_against_put_and_scan: flat(3), [Put(1), Put(2), Move(1)],
+        [Seal(1)], [Put(1)], [Scan];
+    move_against_seal_and_put_against_scan: flat(3), [Put(1), Put(2)],
+        [Move(1)], [Seal(1), Put(1)], [Scan];
     move_against_split: tall(2, 2), [Put(1), Put(2)], [Move(2)], [Put(3), Get(2)];
     move_against_merge: flat(2), [Put(1), Put(2), Put(3)], [Move(3)], [Merge(0, 3), Get(3)];
     three_moves at 1: flat(3), [Put(1)], [Move(1)], [Move(1)], [Rebuild(0, 1)];

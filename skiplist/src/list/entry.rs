@@ -141,19 +141,25 @@ impl<'g> Copies<'g> {
         words: Words<'g>,
         from: usize,
         to: usize,
-        mut keep: impl FnMut(&mut Entry<'g>) -> bool,
+        mut keep: impl FnMut(Entry<'g>) -> bool,
     ) {
         for at in from..to.min(MOST_WORDS) {
-            let Some(mut entry) = words.entry(at) else { break };
-            let kept = keep(&mut entry);
-            self.push_if(entry, kept);
+            let Some(entry) = words.entry(at) else { break };
+            self.push_if(entry, keep(entry));
         }
     }
 
-    /// Brings the entries into the order of their keys; those of one key stay as they came.
+    /// Brings the entries into the order of their keys; those of one key into any order: see `read` in
+    /// `walk.rs`.
     fn sort(&mut self) {
         let all = self.all_mut();
-        all.sort_by_key(|entry| entry.hint());
+        if cfg!(any(whimbrel_loom, whimbrel_shuttle)) {
+            // Addresses differ from one execution to the next, and must not decide in which order cells
+            // are read (docs/ordering.md). The records of a key stay as they came.
+            all.sort_by_key(|entry| entry.hint());
+        } else {
+            all.sort_unstable_by_key(|entry| entry.word);
+        }
         if all.windows(2).any(|pair| pair[0].hint() == pair[1].hint()) {
             Self::sort_by_keys(all);
         }
@@ -224,7 +230,7 @@ impl<'g> Ordered<'g> {
         mut keep: impl FnMut(Entry<'g>) -> bool,
     ) {
         self.clear();
-        let mut keep = |entry: &mut Entry<'g>| entry.hint() >= from && keep(*entry);
+        let mut keep = |entry: Entry<'g>| entry.hint() >= from && keep(entry);
         let Some(firsts) = block.in_order() else {
             return self.fill(block, keep);
         };
@@ -241,15 +247,8 @@ impl<'g> Ordered<'g> {
         self.merged.merge(firsts);
     }
 
-    /// Replaces the entries by those of a block for which `keep` holds. Its words are read once, in order.
-    /// `keep` may put another record of the key in the place of one.
-    #[inline]
-    pub(super) fn fill(
-        &mut self,
-        block: BlockRef<'g>,
-        mut keep: impl FnMut(&mut Entry<'g>) -> bool,
-    ) {
-        self.clear();
+    /// As [`Ordered::enter`], of a block of a model: its words are read once, in order.
+    fn fill(&mut self, block: BlockRef<'g>, mut keep: impl FnMut(Entry<'g>) -> bool) {
         let (words, sorted, mut firsts) = (block.words(), block.sorted(), Copies::new());
         firsts.take(words, 0, sorted, &mut keep);
         self.merged.take(words, sorted, words.len(), &mut keep);

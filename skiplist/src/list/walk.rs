@@ -25,8 +25,10 @@ const BEYOND_AT_FIRST: usize = 5;
 /// Reads a block that was on the chain in this session, from an order hint on.
 ///
 /// All words are read before any cell: a record whose successor of equal key is here was sealed when
-/// that one was inserted (B8), and whoever hands it out sees that. The words in order have no part in
-/// this: they never change, so it is as if they had been read here.
+/// that one was inserted (B8), and whoever hands it out sees that: the inserter saw the seal before it
+/// claimed the word (Release), the word was read here (Acquire), and no later look at the cell sees less.
+/// So records of one key may be handed out in any order. The words in order have no part in this: they
+/// never change, so it is as if they had been read here.
 fn read<'g>(page: &mut Ordered<'g>, block: BlockRef<'g>, from: u16) {
     page.enter(block, from, |entry| {
         !(planted(Mutant::ScanReadsCellsEarly) && entry.record().is_sealed())
