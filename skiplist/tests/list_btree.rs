@@ -162,7 +162,7 @@ const SHAPES: [Shape; 4] = [
     Shape { words: [2, 2], fill: [1, 1], levels: 12 },
     Shape { words: [3, 3], fill: [2, 2], levels: 2 },
     Shape { words: [8, 4], fill: [6, 3], levels: 12 },
-    Shape { words: [58, 61], fill: [44, 46], levels: 12 },
+    Shape { words: [56, 61], fill: [42, 46], levels: 12 },
 ];
 
 proptest! {

@@ -59,6 +59,9 @@ pub struct Sample {
     pub checksum: u64,
 }
 
+/// Memory for each entry that the machine is to have at hand before a peer is built.
+const WARM_BYTES: usize = 160;
+
 /// Entries of one group of `get_many`.
 pub const GROUP: usize = 16;
 /// One range of `range10` for as many keys, and of `range100` for ten times as many.
@@ -81,6 +84,7 @@ pub fn run(task: &Task) -> anyhow::Result<Vec<Sample>> {
     // it.
     let mut bench = ManuallyDrop::new(Bench { task, input, peer: make(begin)?, base: 0, samples });
     system::give_back();
+    system::warm(task.entries * WARM_BYTES)?;
     system::reset_peak()?;
     bench.base = system::resident()?;
     match task.set {

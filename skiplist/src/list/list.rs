@@ -39,7 +39,7 @@ impl Shape {
     pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
         Self { words: [3, 3], fill: [2, 2], levels: 4 }
     } else {
-        Self { words: [50, 53], fill: [38, 40], levels: MOST_LEVELS }
+        Self { words: [51, 53], fill: [39, 40], levels: MOST_LEVELS }
     };
 
     /// Words and fill of a level.
@@ -74,13 +74,14 @@ impl List {
     ///
     /// # Panics
     ///
-    /// When a shape has blocks that a rebuild may leave full, more than 64 words, more than 48 that a
-    /// rebuild may leave in order above level 0, or no level.
+    /// When a shape has blocks that a rebuild may leave full, more than 56 words at level 0 or 64 above,
+    /// more than 48 that a rebuild may leave in order above level 0, or no level.
     #[must_use]
     pub fn with_shape(barrier: Arc<Barrier>, shape: Shape) -> Self {
         for (words, fill) in shape.words.into_iter().zip(shape.fill) {
             assert!(0 < fill && fill < words && words <= super::raw::MOST_WORDS);
         }
+        assert!(shape.words[0] <= super::words::MOST_LEAF_WORDS);
         assert!(shape.fill[1] <= super::raw::MOST_SORTED);
         assert!(0 < shape.levels && shape.levels <= MOST_LEVELS);
         let list = Self {

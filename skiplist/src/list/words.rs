@@ -38,9 +38,15 @@ pub(super) enum Word<'g> {
     Record(Entry<'g>),
 }
 
+/// Words that hold the fingerprints of a block of level 0.
+const LINES: usize = 7;
+
+/// The most words that a block of level 0 may have.
+pub(super) const MOST_LEAF_WORDS: usize = LINES * LANES;
+
 /// Bytes of the hints of a block: there is room for as many as it may have words, or words in order.
 pub(super) const fn hints_bytes(level: usize) -> usize {
-    if level == 0 { MOST_WORDS / LANES * size_of::<AtomicU64>() } else { inner::HINTS_BYTES }
+    if level == 0 { LINES * size_of::<AtomicU64>() } else { inner::HINTS_BYTES }
 }
 
 /// Atomics from one word to the next: above level 0 a child's address stands between.
@@ -104,7 +110,7 @@ impl<'g> BlockRef<'g> {
 
     /// Number of lines of fingerprints. Models have no more than they need.
     fn lines(self) -> usize {
-        if cfg!(whimbrel_loom) { self.capacity().div_ceil(LANES) } else { MOST_WORDS / LANES }
+        if cfg!(whimbrel_loom) { self.capacity().div_ceil(LANES) } else { LINES }
     }
 
     #[inline]
@@ -287,12 +293,23 @@ impl<'g> BlockRef<'g> {
         }
     }
 
+    /// The fingerprints and what follows them: as much as vector instructions compare. Level 0.
+    #[inline]
+    fn searched(self) -> &'g [AtomicU64] {
+        if cfg!(whimbrel_loom) {
+            return self.fingerprints();
+        }
+        let first = self.hints_start().cast().as_ptr();
+        // SAFETY: one atomic more than there are lines is the first word, and every block has one.
+        unsafe { std::slice::from_raw_parts(first, LINES + 1) }
+    }
+
     /// Where the fingerprints match. Level 0.
     #[inline]
     pub(super) fn matches(self, fingerprint: u8) -> Matches {
-        let found = matches(self.fingerprints(), fingerprint);
+        let found = matches(self.searched(), fingerprint);
         let all = u64::MAX >> (64 - self.capacity());
-        Matches { hits: found.hits, unknown: found.unknown & all }
+        Matches { hits: found.hits & all, unknown: found.unknown & all }
     }
 
     /// Begins to load a word.

@@ -13,7 +13,7 @@ use whimbrel_skiplist::{List, Shape};
 pub(crate) const SHAPES: [Shape; 3] = [
     Shape { words: [3, 3], fill: [2, 2], levels: 12 },
     Shape { words: [8, 5], fill: [6, 3], levels: 12 },
-    Shape { words: [58, 61], fill: [44, 46], levels: 12 },
+    Shape { words: [56, 61], fill: [42, 46], levels: 12 },
 ];
 
 /// Index of the shipped shape.
