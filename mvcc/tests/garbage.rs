@@ -5,12 +5,15 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod common;
+#[path = "common/wait.rs"]
+mod wait;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::assert_clean;
+use wait::wait_for;
 use whimbrel_mvcc::{Batch, Clock, Collectors, Store, StoreOptions};
 
 const KEYS: u64 = 500;
@@ -27,15 +30,6 @@ fn overwrite(store: &Store, times: u64) {
 
 fn background(clock: &Clock) -> Store {
     Store::with_options(clock, StoreOptions::new().with_background_collection())
-}
-
-/// Waits for what another thread does.
-fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
-        thread::sleep(Duration::from_micros(200));
-    }
 }
 
 #[test]

@@ -6,12 +6,15 @@
 
 #[path = "common/events.rs"]
 mod events;
+#[path = "common/wait.rs"]
+mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use wait::wait_for;
 use whimbrel_mvcc::{Clock, ClockOptions, Collectors, Store};
 
 /// A time that stands still unless it is moved, in milliseconds.
@@ -35,14 +38,6 @@ impl Time {
 fn put_all(store: &Store, value: &[u8]) {
     for n in 0..100_u32 {
         store.put(&n.to_be_bytes(), value).unwrap();
-    }
-}
-
-fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
-        thread::sleep(Duration::from_micros(200));
     }
 }
 
