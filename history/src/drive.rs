@@ -63,6 +63,7 @@ pub fn run(plan: Plan, mut progress: impl FnMut(&Report)) -> Result<Report, Refu
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
+            // ORDERING: Relaxed; nothing is read because of it. It ends some time after `Stopper`.
             while !stop.load(Ordering::Relaxed) {
                 stores.iter().for_each(tidy);
             }
@@ -82,6 +83,7 @@ struct Stopper<'s>(&'s AtomicBool);
 
 impl Drop for Stopper<'_> {
     fn drop(&mut self) {
+        // ORDERING: Relaxed; the scope's join orders all that matters after it.
         self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -227,14 +227,13 @@ impl<'g> Kept<'g> {
 impl<'g> BlockRef<'g> {
     /// Makes a block of some of the records. As [`BlockRef::new`].
     pub(super) fn of_kept(plan: Plan<'g>, kept: &Kept<'g>, part: Range<usize>) -> Self {
-        let block = Self::empty(plan, part.len());
-        if plan.level == 0 {
-            block.prepare_kept(kept.part(part), kept.shared);
-            return block;
+        if plan.level > 0 {
+            // Hints may be of other bits in the new block, and there are no fingerprints.
+            let records: Vec<_> = kept.part(part).map(|kept| kept.entry.record()).collect();
+            return Self::new(plan, &records);
         }
-        let records = || kept.part(part.clone()).map(|kept| kept.entry.record());
-        block.choose_window(records());
-        records().enumerate().for_each(|(at, record)| block.prepare_word(at, record));
+        let block = Self::empty(plan, part.len());
+        block.prepare_kept(kept.part(part), kept.shared);
         block
     }
 }

@@ -269,17 +269,11 @@ impl<'g> BlockRef<'g> {
         }
     }
 
-    /// Adds a record behind all others of a block that no other thread can reach.
+    /// Adds a record behind all others of a block above level 0 that no other thread can reach.
     pub(super) fn prepare_word(self, at: usize, record: RecRef<'_>) {
+        debug_assert!(self.level() > 0, "no fingerprint is noted");
         self.prepare_hint(at, record);
-        if self.level() > 0 {
-            self.note_child(at, record);
-            return;
-        }
-        let line = &self.fingerprints()[at / LANES];
-        let lane = u64::from(fingerprint(record.key())) << (at % LANES * 8);
-        // ORDERING: Relaxed, both; whoever publishes the block does it later.
-        line.store(line.load(Ordering::Relaxed) | lane, Ordering::Relaxed);
+        self.note_child(at, record);
     }
 
     /// Writes a word of a block that no other thread can reach, with its order hint. Above level 0 the

@@ -98,6 +98,7 @@ fn run(
                 println!("soak: {seconds:>5} s {load}, {operations} checked; {memory}");
             }
         }
+        // ORDERING: Relaxed; the joins order what the threads did before what is checked.
         stop.store(true, Ordering::Relaxed);
         for thread in threads {
             if thread.join().is_err() {
