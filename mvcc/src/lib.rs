@@ -115,7 +115,9 @@ mod stamp;
 mod stats;
 mod store;
 mod stores;
+mod sweep;
 mod sync;
+mod unlinks;
 mod version;
 mod watch;
 mod write;
@@ -135,6 +137,7 @@ pub use range::KeyRange;
 pub use snapshot::Snapshot;
 pub use stats::{ClockStats, StoreStats};
 pub use store::{CasOutcome, Inserted, Store, StoreOptions, VersionToken};
+pub use unlinks::{Observation, ObservedWalk, UnlinkObserver};
 pub use version::MAX_VALUE_LEN;
 pub use watch::{ClockOptions, OpenSnapshot};
 
