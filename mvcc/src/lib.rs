@@ -33,6 +33,9 @@
 //! ([`Store::snapshot_named`]); one that is open for longer than [a limit](ClockOptions::with_age_limit) is named
 //! in a warning.
 //!
+//! *Without keeping it.* A snapshot that is to be copied while everything is written over can be given up first:
+//! [`Snapshot::observe_unlinks`] has an observer told of each of its versions before that is collected.
+//!
 //! ```
 //! use whimbrel_mvcc::{Clock, Collectors, Store, StoreOptions};
 //!
