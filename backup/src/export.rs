@@ -76,8 +76,8 @@ impl ExportOptions {
     }
 
     /// Bytes of entries that [`export_non_intrusive`](crate::export_non_intrusive()) keeps in memory until
-    /// it comes to their keys, over all stores; default 64 MiB. What is more goes into GC deltas, up to
-    /// twice as much is on its way there. Price of a small limit: more of them, which a restore puts in
+    /// it comes to their keys, over all stores; default 64 MiB. What is more goes into GC deltas, and
+    /// twice as much may be on its way there. Price of a small limit: more of them, which a restore puts in
     /// entry by entry. A store has at least 256 KiB.
     #[must_use]
     pub fn with_gc_delta_memory(mut self, bytes: usize) -> Self {

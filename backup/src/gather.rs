@@ -15,8 +15,8 @@
 //! What is told happens under this lock, and so do the beginning and the end of each portion of a walk.
 //! Invariants:
 //!
-//! - G1. An entry that was told is in the chain of its key until the observer is told of the next one at
-//!   most (`Observation`, U3). Hence all but the last one are gone.
+//! - G1. An entry that was taken is in the chain of its key until the observer is told of another one at
+//!   most (`UnlinkObserver`). Hence all but the last one are gone.
 //! - G2. `waiting` has what was gone before the portion that is being copied in its range was begun: no walk
 //!   finds it. An entry that is the last one, or was told while a portion of its range was being copied, is
 //!   in `last` or `fresh` until that portion is over.
@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::PoisonError;
 
-use whimbrel_mvcc::{KeyRange, ObservedWalk};
+use whimbrel_mvcc::{KeyRange, ObservedWalk, UnlinkAnswer};
 
 use crate::sync::{Mutex, MutexGuard};
 
@@ -48,8 +48,8 @@ const ENTRY_OVERHEAD: usize = 80;
 /// Entries of one snapshot, by their keys.
 pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Entries that go into one GC delta: ranges of keys that follow each other.
-pub type Piece = Vec<Entries>;
+/// Entries that go into one GC delta: ranges of keys that follow each other, with their numbers.
+pub type Piece = Vec<(usize, Entries)>;
 
 /// The entries of one store that an observer was told of.
 pub struct Gathering {
@@ -137,9 +137,15 @@ impl Inner {
     }
 
     fn take_waiting(&mut self) -> Piece {
-        self.bytes = 0;
         let waiting = self.parts.iter_mut().map(|part| std::mem::take(&mut part.waiting));
-        waiting.filter(|entries| !entries.is_empty()).collect()
+        waiting.enumerate().filter(|(_, entries)| !entries.is_empty()).collect()
+    }
+
+    /// After [`Inner::take_waiting`].
+    fn put_back(&mut self, piece: Piece) {
+        for (at, entries) in piece {
+            self.parts[at].waiting = entries;
+        }
     }
 }
 
@@ -170,17 +176,30 @@ impl Gathering {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The observer is told of an entry. What is returned is to be written into a GC delta.
-    pub fn told(&self, key: &[u8], value: &[u8]) -> Option<Piece> {
+    /// The observer is told of an entry. When its memory is full, `write` is given what is to be written
+    /// into a GC delta; it must not wait, and may give it back with the observer's answer.
+    pub fn told(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        write: impl FnOnce(Piece) -> Result<(), (Piece, UnlinkAnswer)>,
+    ) -> UnlinkAnswer {
         let at = self.separators.partition_point(|separator| separator.as_slice() <= key);
         let mut inner = self.lock();
         inner.settle_last();
-        let full = inner.bytes > self.max_bytes;
-        let piece = full.then(|| inner.take_waiting());
-        if !inner.parts[at].walked.is_past(key) {
-            inner.last = Some((at, key.to_vec(), value.to_vec()));
+        if inner.parts[at].walked.is_past(key) {
+            return UnlinkAnswer::Taken;
         }
-        piece
+        if inner.bytes > self.max_bytes {
+            let piece = inner.take_waiting();
+            if let Err((piece, answer)) = write(piece) {
+                inner.put_back(piece);
+                return answer;
+            }
+            inner.bytes = 0;
+        }
+        inner.last = Some((at, key.to_vec(), value.to_vec()));
+        UnlinkAnswer::Taken
     }
 
     /// Copies the next portion of the walk of range `at`. Returns what it lacks; none: it is at its end.
@@ -233,6 +252,20 @@ mod tests {
         Gathering::new(&ranges, max_bytes)
     }
 
+    /// The keys of what was to be written.
+    fn tell(gathering: &Gathering, key: &str) -> Option<Vec<Vec<String>>> {
+        let mut written = None;
+        let answer = gathering.told(key.as_bytes(), b"1", |piece| {
+            let keys = |(_, entries): &(usize, Entries)| {
+                keys(entries).into_iter().map(str::to_owned).collect()
+            };
+            written = Some(piece.iter().map(keys).collect());
+            Ok(())
+        });
+        assert_eq!(answer, UnlinkAnswer::Taken);
+        written
+    }
+
     fn keys(entries: &Entries) -> Vec<&str> {
         entries.keys().map(|key| std::str::from_utf8(key).expect("a test's keys")).collect()
     }
@@ -241,11 +274,11 @@ mod tests {
     fn what_the_walk_comes_to_is_merged_and_what_it_passed_is_dropped() {
         let gathering = two_ranges(1000);
         for key in ["c", "a", "x", "b"] {
-            assert!(gathering.told(key.as_bytes(), b"1").is_none());
+            assert_eq!(tell(&gathering, key), None);
         }
         gathering.begin_portion(0);
         assert_eq!(keys(&gathering.end_portion(0, Bound::Included(b"b"))), ["a", "b"]);
-        assert!(gathering.told(b"aa", b"1").is_none(), "passed");
+        assert_eq!(tell(&gathering, "aa"), None, "passed");
         gathering.begin_portion(0);
         assert_eq!(keys(&gathering.end_portion(0, Bound::Excluded(b"m"))), ["c"]);
         gathering.begin_portion(1);
@@ -256,20 +289,31 @@ mod tests {
     #[test]
     fn only_what_no_walk_can_find_goes_into_a_piece() {
         let gathering = two_ranges(0);
-        assert!(gathering.told(b"a", b"1").is_none(), "it may be there yet");
-        let piece = gathering.told(b"x", b"1").expect("full");
-        assert_eq!(piece.iter().map(keys).collect::<Vec<_>>(), [["a"]]);
+        assert_eq!(tell(&gathering, "a"), None, "it may be there yet");
+        assert_eq!(tell(&gathering, "x").expect("full"), [["a"]]);
         // While a portion is copied, what is told of its range stays.
         gathering.begin_portion(0);
-        let piece = gathering.told(b"b", b"1").expect("the other range is not being copied");
-        assert_eq!(piece.iter().map(keys).collect::<Vec<_>>(), [["x"]]);
-        assert!(gathering.told(b"c", b"1").is_none());
-        assert!(gathering.told(b"y", b"1").is_none());
+        assert_eq!(tell(&gathering, "b").expect("the other range is not being copied"), [["x"]]);
+        assert_eq!(tell(&gathering, "c"), None);
+        assert_eq!(tell(&gathering, "y"), None);
         assert_eq!(keys(&gathering.end_portion(0, Bound::Included(b"b"))), ["b"]);
-        let piece = gathering.told(b"z", b"1").expect("full");
-        assert_eq!(piece.iter().map(keys).collect::<Vec<_>>(), [["c"], ["y"]]);
+        assert_eq!(tell(&gathering, "z").expect("full"), [["c"], ["y"]]);
         gathering.begin_portion(1);
         assert_eq!(keys(&gathering.end_portion(1, Bound::Unbounded)), ["z"]);
         assert!(gathering.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_written_stays_for_the_walk() {
+        let gathering = two_ranges(0);
+        for key in ["a", "x"] {
+            let later = |piece| Err((piece, UnlinkAnswer::Later));
+            let answer = gathering.told(key.as_bytes(), b"1", later);
+            let expected = if key == "a" { UnlinkAnswer::Taken } else { UnlinkAnswer::Later };
+            assert_eq!(answer, expected);
+        }
+        gathering.begin_portion(0);
+        assert_eq!(keys(&gathering.end_portion(0, Bound::Unbounded)), ["a"]);
+        assert!(gathering.is_empty(), "what was not taken is still in its chain");
     }
 }

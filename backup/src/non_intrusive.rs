@@ -7,14 +7,13 @@
 //! 3. What takes up too much memory before the walk comes to it goes into GC deltas, on a thread of its own.
 //! 4. The observations end (TERMINATE, answered), then the manifest is published.
 
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use whimbrel_mvcc::{KeyRange, Observation, ObservedWalk, Snapshot, UnlinkObserver};
+use whimbrel_mvcc::{KeyRange, Observation, ObservedWalk, Snapshot, UnlinkAnswer, UnlinkObserver};
 
 use crate::Error;
 use crate::block::BlockOptions;
@@ -43,8 +42,8 @@ type Written = (u32, FileRecord, f64);
 /// as ever; so drop the hold.
 ///
 /// Whoever collects (writers, by default) hands over each version of the snapshot before it goes, once: a
-/// copy and a search in a map. While a GC delta is written and a second one is full, the collector of that
-/// store waits for the disk, and its garbage lies about meanwhile.
+/// copy and a search in a map. It never waits for the disk: while a GC delta is being written and the next one
+/// is full, versions that the walk has not come to stay, as if the snapshot were held.
 ///
 /// # Complexity
 /// As [`export`](crate::export()); and O(log m) for each entry that is collected before the walk comes to it,
@@ -137,12 +136,8 @@ struct Observer {
 }
 
 impl UnlinkObserver for Observer {
-    fn unlinked(&self, key: &[u8], value: &[u8]) -> ControlFlow<()> {
-        match self.gathering.told(key, value) {
-            None => ControlFlow::Continue(()),
-            // Outside of the lock, which the walk takes.
-            Some(piece) => self.spill.send(self.store, piece),
-        }
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
+        self.gathering.told(key, value, |piece| self.spill.send(self.store, piece))
     }
 }
 
@@ -151,18 +146,19 @@ struct Spill(Mutex<Option<SyncSender<(u32, Piece)>>>);
 
 impl Spill {
     fn new() -> (Arc<Self>, Receiver<(u32, Piece)>) {
-        // Nothing lies in between: one piece is being written, one waits with its observer.
-        let (sender, receiver) = sync_channel(0);
+        // One piece is being written, one lies here.
+        let (sender, receiver) = sync_channel(1);
         (Arc::new(Self(Mutex::new(Some(sender)))), receiver)
     }
 
-    /// Waits until the writer takes it. Breaks when there is no writer any more.
-    fn send(&self, store: u32, piece: Piece) -> ControlFlow<()> {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match sender.map(|sender| sender.send((store, piece))) {
-            Some(Ok(())) => ControlFlow::Continue(()),
-            Some(Err(_)) | None => ControlFlow::Break(()),
-        }
+    /// Waits for nobody: what the writer cannot take now comes back, for later or for good.
+    fn send(&self, store: u32, piece: Piece) -> Result<(), (Piece, UnlinkAnswer)> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = &*sender else { return Err((piece, UnlinkAnswer::Lost)) };
+        sender.try_send((store, piece)).map_err(|refused| match refused {
+            TrySendError::Full((_, piece)) => (piece, UnlinkAnswer::Later),
+            TrySendError::Disconnected((_, piece)) => (piece, UnlinkAnswer::Lost),
+        })
     }
 }
 
@@ -288,7 +284,7 @@ fn write_pieces(
         let begun = Instant::now();
         let mut writer = backup.gc_delta(store, number, blocks)?;
         // The ranges of a piece follow each other. Each is freed when it was written.
-        for entries in piece {
+        for (_, entries) in piece {
             entries.iter().try_for_each(|(key, value)| writer.push(key, value))?;
         }
         let record = backup.finish_gc_delta(writer)?;

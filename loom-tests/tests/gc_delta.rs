@@ -5,13 +5,14 @@
 //! gone, must fail.
 #![cfg(whimbrel_loom)]
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use loom::thread;
 use whimbrel_backup::gather::{Entries, Gathering, Piece};
 use whimbrel_loom_tests::{Bound, explore};
-use whimbrel_mvcc::{Batch, Clock, KeyRange, Observation, Store, StoreOptions, UnlinkObserver};
+use whimbrel_mvcc::{
+    Batch, Clock, KeyRange, Observation, Store, StoreOptions, UnlinkAnswer, UnlinkObserver,
+};
 
 const A: &[u8] = b"a0";
 const B: &[u8] = b"b0";
@@ -24,6 +25,8 @@ const MORE: Bound = Bound::Preemptions(2);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaves {
     Nothing,
+    /// Nothing either, but that the disk is too slow.
+    RoomInGcDeltas,
     TheBeginningOfPortions,
     TheWaitForTheUnlinking,
 }
@@ -36,14 +39,20 @@ struct Observer {
 }
 
 impl UnlinkObserver for Observer {
-    fn unlinked(&self, key: &[u8], value: &[u8]) -> ControlFlow<()> {
-        let piece = if self.leaves == Leaves::TheWaitForTheUnlinking {
-            Some(vec![Entries::from([(key.to_vec(), value.to_vec())])])
-        } else {
-            self.gathering.told(key, value)
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
+        let write = |piece: Piece| {
+            if self.leaves == Leaves::RoomInGcDeltas {
+                return Err((piece, UnlinkAnswer::Later));
+            }
+            self.pieces.lock().expect("not poisoned").push(piece);
+            Ok(())
         };
-        self.pieces.lock().expect("not poisoned").extend(piece);
-        ControlFlow::Continue(())
+        if self.leaves == Leaves::TheWaitForTheUnlinking {
+            let at_once = Entries::from([(key.to_vec(), value.to_vec())]);
+            write(vec![(0, at_once)]).expect("there is room");
+            return UnlinkAnswer::Taken;
+        }
+        self.gathering.told(key, value, write)
     }
 }
 
@@ -94,7 +103,8 @@ impl World {
         assert!(observer.gathering.is_empty(), "something is in no file");
         let pieces = std::mem::take(&mut *observer.pieces.lock().expect("not poisoned"));
         let mut all = Entries::new();
-        for (key, value) in shards.into_iter().chain(pieces.into_iter().flatten()).flatten() {
+        let pieces = pieces.into_iter().flatten().map(|(_, entries)| entries);
+        for (key, value) in shards.into_iter().chain(pieces).flatten() {
             assert!(all.insert(key, value).is_none(), "a key is in two files");
         }
         let expected = [A, B].map(|key| (key.to_vec(), vec![1]));
@@ -135,6 +145,11 @@ fn walk_of_one_range_against_collection() {
 #[test]
 fn walk_of_two_ranges_against_collection() {
     explore(TWO, || walk_against_collection(one_each(), Leaves::Nothing));
+}
+
+#[test]
+fn walk_against_collection_without_room_in_gc_deltas() {
+    explore(TWO, || walk_against_collection(everything(), Leaves::RoomInGcDeltas));
 }
 
 #[test]

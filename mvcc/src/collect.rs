@@ -27,6 +27,7 @@ use crate::mutant::{Mutant, order, planted};
 use crate::queue::{Garbage, Queue, Seen};
 use crate::registry::View;
 use crate::store::Store;
+use crate::sweep::Swept;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Counter, Mutex, MutexGuard};
 use crate::unlinks::Observed;
@@ -342,8 +343,11 @@ impl Collector {
         let version = entry.version(access.guard);
         if !version.is_unlinked() {
             match self.judge(access, &mut entry) {
-                Verdict::Unlink if self.sweep(access, &entry, report) => {}
-                Verdict::Unlink => return self.keep_observed(access, entry),
+                Verdict::Unlink => match self.sweep(access, &entry, report) {
+                    Swept::Unlinked => {}
+                    Swept::Hides => return self.keep_observed(access, entry),
+                    Swept::NoRoom => return self.queue.put_off(entry),
+                },
                 Verdict::Seal if seal(access, &entry) => report.sealed += 1,
                 Verdict::Seal | Verdict::Later => return self.queue.put_off(entry),
                 Verdict::File(number) => return self.queue.file(number, entry),

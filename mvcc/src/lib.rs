@@ -140,7 +140,7 @@ pub use range::KeyRange;
 pub use snapshot::Snapshot;
 pub use stats::{ClockStats, StoreStats};
 pub use store::{CasOutcome, Inserted, Store, StoreOptions, VersionToken};
-pub use unlinks::{Observation, ObservedWalk, UnlinkObserver};
+pub use unlinks::{Observation, ObservedWalk, UnlinkAnswer, UnlinkObserver};
 pub use version::MAX_VALUE_LEN;
 pub use watch::{ClockOptions, OpenSnapshot};
 

@@ -15,11 +15,20 @@ use crate::version::{OwnRef, VersionRef};
 /// What stays until an observation ends is filed under this, which is no snapshot's number.
 const UNDER_OBSERVATION: u64 = u64::MAX;
 
+/// What became of the version that a sweep was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swept {
+    Unlinked,
+    /// It stays: it is observed, and there are older ones below it (invariant U2 of `unlinks.rs`).
+    Hides,
+    /// It stays: its observer has no room.
+    NoRoom,
+}
+
 impl Collector {
     /// Takes the entry's version out of its chain, and with it every other that nobody sees, that is
-    /// not inline (invariant E2) and not observed. False: the entry's own stays, because it is observed and
-    /// hides something (invariant U2).
-    pub(crate) fn sweep(&self, access: Access<'_>, entry: &Dead, report: &mut CollectReport) -> bool {
+    /// not inline (invariant E2) and not observed. Says what became of the entry's own.
+    pub(crate) fn sweep(&self, access: Access<'_>, entry: &Dead, report: &mut CollectReport) -> Swept {
         let record = entry.record(&access.store.list, access.guard);
         let mut newer = Access::head(record).expect("not sealed (invariant E2)");
         let mut last = None;
@@ -40,18 +49,20 @@ impl Collector {
                 newer = version;
             }
         }
-        let Some((above, version)) = last else { return true };
+        let Some((above, version)) = last else { return Swept::Unlinked };
         if version.older_word() != 0 && !planted(Mutant::ObservedOverOlder) {
-            return false;
+            return Swept::Hides;
         }
         if planted(Mutant::ObserverToldLate) {
             unlink(above, version);
             self.tell(record, version);
-        } else {
-            self.tell(record, version);
-            unlink(above, version);
+            return Swept::Unlinked;
         }
-        true
+        if !self.tell(record, version) {
+            return Swept::NoRoom;
+        }
+        unlink(above, version);
+        Swept::Unlinked
     }
 
     /// Whether somebody is to be told of a version with this life before it is unlinked.
@@ -59,9 +70,11 @@ impl Collector {
         self.observed.as_ref().is_some_and(|observed| observed.sees(born, dead))
     }
 
-    fn tell(&self, record: Record<'_>, version: VersionRef<'_>) {
-        if let (Some(observed), Some(value)) = (&self.observed, version.value()) {
-            observed.tell(record.key(), value);
+    /// False: the version has to stay.
+    fn tell(&self, record: Record<'_>, version: VersionRef<'_>) -> bool {
+        match (&self.observed, version.value()) {
+            (Some(observed), Some(value)) => observed.tell(record.key(), value),
+            _ => true,
         }
     }
 

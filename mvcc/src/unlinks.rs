@@ -25,7 +25,8 @@
 //!   below the place where v was, and a reader that misses v finds nothing older instead. What lies below
 //!   v is garbage too, or older snapshots see it: then v stays until the observation ends. (Versions carry
 //!   no `dead` number; the one above says it, and would say it wrongly for what lies below a gap.)
-//! - U3. v is unlinked after the observer was told and before it is told of the next one of its store.
+//! - U3. v is unlinked after the observer has taken it and before it is told of another one of its store.
+//!   Where it answers that it has no room, v stays, and it is told again at another time.
 //!
 //! The walk reads each key as a snapshot does: from the newest version down, past pending ones whose floor it
 //! raises above S, to the first with a number of at most S. Versions above v have numbers above S. So with v
@@ -44,7 +45,7 @@
 //!
 //! [`Collection`]: crate::collect::Collection
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 // Of `std` in models too: loom's cannot hold a trait object. What is inside is of the shim.
 use std::sync::Arc;
@@ -60,17 +61,30 @@ const ENDED: u64 = 1;
 /// Bit: the observer wants no more, or panicked.
 const LOST: u64 = 2;
 
+/// What an [`UnlinkObserver`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum UnlinkAnswer {
+    /// It has the entry, or needs it no more: the version goes.
+    Taken,
+    /// It has no room now: the version stays as if a snapshot held it, and the observer is told again
+    /// later.
+    Later,
+    /// It cannot go on: it is told no more, and [`Observation::finish`] will fail.
+    Lost,
+}
+
 /// Is told of versions before they are unlinked; see [`Snapshot::observe_unlinks`].
 pub trait UnlinkObserver: Send + Sync {
-    /// The key had this value at the observed number, and the version is about to be unlinked: after this
-    /// returns, and before the next call for the same store. Called once for a key at most, by whichever
-    /// thread collects, one call at a time for a store.
+    /// The key had this value at the observed number, and its version is to be unlinked. Where this answers
+    /// [`UnlinkAnswer::Taken`] that happens after it returns and before the next call for the same store, and the
+    /// key does not come again. Called by whichever thread collects, one call at a time for a store.
     ///
-    /// Runs in a barrier session and under the store's collector lock: it should be short, and take no
-    /// more memory than it bounds itself. It must not collect, compact or observe the same store, nor finish
-    /// an observation of it: these wait for the lock. When it breaks (its own memory is full, its disk
-    /// fails) or panics, it is told no more, the collector goes on, and [`Observation::finish`] says so.
-    fn unlinked(&self, key: &[u8], value: &[u8]) -> ControlFlow<()>;
+    /// Runs in a barrier session and under the store's collector lock: it should be short, wait for nothing
+    /// ([`UnlinkAnswer::Later`] is for that), and bound its memory. It must not collect, compact or observe
+    /// the same store, nor finish an observation of it: these wait for the lock. When it panics it is lost, and the
+    /// collector goes on.
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer;
 }
 
 /// What collectors know of an observation.
@@ -94,21 +108,23 @@ impl Observed {
         self.is(ENDED)
     }
 
-    /// Tells the observer. For the collector, under its lock.
-    pub(crate) fn tell(&self, key: &[u8], value: &[u8]) {
+    /// Tells the observer. False: the version has to stay. For the collector, under its lock.
+    pub(crate) fn tell(&self, key: &[u8], value: &[u8]) -> bool {
         // Loom ends its threads by panics.
-        let told = if cfg!(whimbrel_loom) {
+        let answer = if cfg!(whimbrel_loom) {
             Ok(self.observer.unlinked(key, value))
         } else {
             catch_unwind(AssertUnwindSafe(|| self.observer.unlinked(key, value)))
         };
-        match told {
-            Ok(ControlFlow::Continue(())) => return,
-            Ok(ControlFlow::Break(())) => {}
+        match answer {
+            Ok(UnlinkAnswer::Taken) => return true,
+            Ok(UnlinkAnswer::Later) => return false,
+            Ok(UnlinkAnswer::Lost) => {}
             Err(_) => tracing::error!(self.number, "an observer of unlinking panicked"),
         }
         // ORDERING: Relaxed; the collector's lock orders it for collectors and for `finish`. Row V15.
         self.state.fetch_or(LOST, Ordering::Relaxed);
+        true
     }
 
     fn is(&self, bit: u64) -> bool {
@@ -140,17 +156,16 @@ impl Snapshot {
     ///
     /// ```
     /// use std::collections::BTreeMap;
-    /// use std::ops::ControlFlow;
     /// use std::sync::{Arc, Mutex};
-    /// use whimbrel_mvcc::{Clock, Store, UnlinkObserver};
+    /// use whimbrel_mvcc::{Clock, Store, UnlinkAnswer, UnlinkObserver};
     ///
     /// #[derive(Default)]
     /// struct Kept(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
     ///
     /// impl UnlinkObserver for Kept {
-    ///     fn unlinked(&self, key: &[u8], value: &[u8]) -> ControlFlow<()> {
+    ///     fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
     ///         self.0.lock().expect("not poisoned").insert(key.to_vec(), value.to_vec());
-    ///         ControlFlow::Continue(())
+    ///         UnlinkAnswer::Taken
     ///     }
     /// }
     ///
@@ -220,7 +235,7 @@ impl Observation {
         &self.store
     }
 
-    /// Whether the observer broke or panicked, so that [`Observation::finish`] will fail.
+    /// Whether the observer is lost, by its answer or by a panic, so that [`Observation::finish`] will fail.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.observed.is(LOST)
@@ -253,7 +268,7 @@ impl Observation {
     ///
     /// # Errors
     ///
-    /// [`Error::ObserverLost`] when the observer broke or panicked: walk and observer may lack entries.
+    /// [`Error::ObserverLost`] when the observer said so, or panicked: walk and observer may lack entries.
     pub fn finish(mut self) -> Result<(), Error> {
         if planted(Mutant::FinishNotAwaited) {
             self.give_up();

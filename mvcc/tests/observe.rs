@@ -8,14 +8,13 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use common::{Rng, assert_clean};
 use whimbrel_mvcc::{
-    Batch, Clock, Error, Observation, Snapshot, Store, StoreOptions, UnlinkObserver,
+    Batch, Clock, Error, Observation, Snapshot, Store, StoreOptions, UnlinkAnswer, UnlinkObserver,
 };
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -25,10 +24,10 @@ type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 struct Kept(Mutex<Entries>);
 
 impl UnlinkObserver for Kept {
-    fn unlinked(&self, key: &[u8], value: &[u8]) -> ControlFlow<()> {
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
         let before = self.0.lock().unwrap().insert(key.to_vec(), value.to_vec());
         assert_eq!(before, None, "told twice of {}", key.escape_ascii());
-        ControlFlow::Continue(())
+        UnlinkAnswer::Taken
     }
 }
 
@@ -130,20 +129,59 @@ fn a_store_has_one_observation_at_a_time() {
     third.finish().unwrap();
 }
 
-/// Breaks or panics at its third call.
+/// Gives up or panics at its third call.
 struct Fails {
     panics: bool,
     calls: AtomicUsize,
 }
 
 impl UnlinkObserver for Fails {
-    fn unlinked(&self, _: &[u8], _: &[u8]) -> ControlFlow<()> {
+    fn unlinked(&self, _: &[u8], _: &[u8]) -> UnlinkAnswer {
         if self.calls.fetch_add(1, Ordering::Relaxed) < 2 {
-            return ControlFlow::Continue(());
+            return UnlinkAnswer::Taken;
         }
         assert!(!self.panics, "an observer's defect");
-        ControlFlow::Break(())
+        UnlinkAnswer::Lost
     }
+}
+
+/// Has room for every other entry.
+#[derive(Default)]
+struct Hesitates(Kept, AtomicUsize);
+
+impl UnlinkObserver for Hesitates {
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
+        match self.1.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => UnlinkAnswer::Later,
+            _ => self.0.unlinked(key, value),
+        }
+    }
+}
+
+#[test]
+fn versions_for_which_there_is_no_room_stay_until_there_is() {
+    let options = StoreOptions::new().with_manual_collection();
+    let store = Store::with_options(&Clock::new(), options);
+    for n in 0..1000_u32 {
+        store.put(&n.to_be_bytes(), b"old").unwrap();
+    }
+    let expected = content(&store.snapshot());
+    let observer = Arc::new(Hesitates::default());
+    let observation = store.snapshot().observe_unlinks(observer.clone()).unwrap();
+    for n in 0..1000_u32 {
+        store.put(&n.to_be_bytes(), b"new").unwrap();
+    }
+    let first = store.collect();
+    assert!(first.unlinked > 0 && first.kept > 0, "{first:?}");
+    let walked = walk(&observation);
+    assert_eq!(walked.len(), first.kept);
+    assert_eq!(together(walked, &observer.0), expected);
+    while store.stats().dead > 0 {
+        store.collect();
+    }
+    assert_eq!(*observer.0.0.lock().unwrap(), expected);
+    observation.finish().unwrap();
+    assert_clean(&store);
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! What the models of `whimbrel-mvcc` share: one store, byte values, and all orders of the threads.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
 
-use std::ops::ControlFlow;
-
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use whimbrel_loom_tests::{Bound, explore};
 use whimbrel_mvcc::{
     Capture, CaptureOptions, Captured, Clock, Observation, Snapshot, Store, StoreOptions,
-    StoreSegmentBuilder, UnlinkObserver,
+    StoreSegmentBuilder, UnlinkAnswer, UnlinkObserver,
 };
 
 /// Two keys: a store of both is one block.
@@ -45,10 +43,10 @@ impl Told {
 }
 
 impl UnlinkObserver for Told {
-    fn unlinked(&self, key: &[u8], value: &[u8]) -> ControlFlow<()> {
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
         let before = self.0[usize::from(key == B)].swap(value[0].into(), Ordering::Relaxed);
         assert_eq!(before, 0, "told twice of {key:?}, then {value:?}");
-        ControlFlow::Continue(())
+        UnlinkAnswer::Taken
     }
 }
 
