@@ -208,10 +208,10 @@ fn write_shards(
     observed: &[Observed],
     options: &ExportOptions,
 ) -> Result<Vec<Written>, Error> {
-    let ranges = observed.iter().flat_map(|store| (0..store.ranges.len()).map(move |at| (store, at)));
+    let ranges =
+        observed.iter().flat_map(|store| (0..store.ranges.len()).map(move |at| (store, at)));
     let numbered = (0_u32..).zip(ranges);
-    let tasks: Vec<_> =
-        numbered.map(|(number, (store, at))| Task { store, at, number }).collect();
+    let tasks: Vec<_> = numbered.map(|(number, (store, at))| Task { store, at, number }).collect();
     let written = options.work.for_each(&tasks, |work, task| {
         let begun = Instant::now();
         let record = write_shard(backup, task, options.blocks, work)?;

@@ -64,7 +64,9 @@ pub enum Error {
     },
     /// The observer of unlinking gave up or panicked, so that it was not told of all that it had to be
     /// told. Remedy: observe a new snapshot, with an observer that has the room.
-    #[error("the observer of store {store} at snapshot number {number} was lost: it gave up or panicked")]
+    #[error(
+        "the observer of store {store} at snapshot number {number} was lost: it gave up or panicked"
+    )]
     ObserverLost {
         /// Number of the store.
         store: u64,

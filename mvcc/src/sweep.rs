@@ -28,7 +28,12 @@ pub(crate) enum Swept {
 impl Collector {
     /// Takes the entry's version out of its chain, and with it every other that nobody sees, that is
     /// not inline (invariant E2) and not observed. Says what became of the entry's own.
-    pub(crate) fn sweep(&self, access: Access<'_>, entry: &Dead, report: &mut CollectReport) -> Swept {
+    pub(crate) fn sweep(
+        &self,
+        access: Access<'_>,
+        entry: &Dead,
+        report: &mut CollectReport,
+    ) -> Swept {
         let record = entry.record(&access.store.list, access.guard);
         let mut newer = Access::head(record).expect("not sealed (invariant E2)");
         let mut last = None;

@@ -344,9 +344,9 @@ impl ObservedWalk<'_> {
         }
         let Self { observation, range, from, portion, .. } = self;
         let number = observation.number();
-        let last = observation.store.access(|access| {
-            Session { access, number, range, reverse: false, portion }.run(from)
-        });
+        let last = observation
+            .store
+            .access(|access| Session { access, number, range, reverse: false, portion }.run(from));
         match last {
             Some(key) => self.from = Bound::Excluded(key),
             None => self.is_at_end = true,

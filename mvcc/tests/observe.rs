@@ -236,7 +236,9 @@ fn the_end_of_a_walk_is_that_of_its_range() {
         if let Some(key) = entries.last() {
             last.clone_from(key);
             let reached = walk.reached();
-            assert!(matches!(reached, std::ops::Bound::Included(key) if key == last) || portions > 34);
+            assert!(
+                matches!(reached, std::ops::Bound::Included(key) if key == last) || portions > 34
+            );
         }
     }
     assert_eq!((walk.reached(), portions), (std::ops::Bound::Excluded(&hi[..]), 35));
@@ -273,7 +275,8 @@ fn write(stores: &[Store; 2], seed: u64, stopped: &AtomicBool) {
 fn walks_beside_writers_are_whole() {
     let clock = Clock::new();
     let stores = [(); 2].map(|()| Store::with_options(&clock, StoreOptions::new()));
-    let (stopped, told, missed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (stopped, told, missed) =
+        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for seed in 0..2 {
             let (stores, stopped) = (&stores, &stopped);
