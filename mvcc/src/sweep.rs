@@ -36,7 +36,7 @@ impl Collector {
     ) -> Swept {
         let record = entry.record(&access.store.list, access.guard);
         let mut newer = Access::head(record).expect("not sealed (invariant E2)");
-        let mut last = None;
+        let (mut last, mut hidden) = (None, false);
         let mut unlink = |above: OwnRef<'_>, version: VersionRef<'_>| {
             above.unlink_below(version);
             access.store.count_unlinked(version);
@@ -44,7 +44,10 @@ impl Collector {
         };
         while let (VersionRef::Own(above), Some(version)) = (newer, newer.older(record)) {
             let wanted = version.word() == entry.version_word();
-            if wanted && self.observes(entry.born, entry.dead.map_or(0, NonZeroU64::get)) {
+            // As a reader comes down the chain: it takes the first whose number it has.
+            hidden |= self.hides(newer);
+            if wanted && !hidden && self.observes(entry.born, entry.dead.map_or(0, NonZeroU64::get))
+            {
                 // What is below goes first.
                 last = Some((above, version));
                 newer = version;
@@ -73,6 +76,12 @@ impl Collector {
     /// Whether somebody is to be told of a version with this life before it is unlinked.
     fn observes(&self, born: u64, dead: u64) -> bool {
         self.observed.as_ref().is_some_and(|observed| observed.sees(born, dead))
+    }
+
+    /// Whether a reader of the observed number goes no further than to this version.
+    fn hides(&self, version: VersionRef<'_>) -> bool {
+        let observed = self.observed.as_ref().zip(version.settled_number());
+        observed.is_some_and(|(observed, number)| observed.has(number))
     }
 
     /// False: the version has to stay.

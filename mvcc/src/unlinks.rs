@@ -103,6 +103,11 @@ impl Observed {
         visible(born, dead, self.number) && !self.is(LOST)
     }
 
+    /// Whether what has this number is seen, unless it is hidden.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        number <= self.number
+    }
+
     /// Whether it was given up.
     pub(crate) fn has_ended(&self) -> bool {
         self.is(ENDED)
