@@ -190,9 +190,9 @@ fn observe(
 
 /// Ends all observations, and answers whether they had all that they were to have.
 fn finish(observed: Vec<Observed>) -> Result<(), Error> {
-    let finished = observed.into_iter().map(|store| store.observation.finish());
     // All of them, also after one that was lost.
-    finished.fold(Ok(()), |all, one| all.and(one.map_err(Error::from)))
+    let finished: Vec<_> = observed.into_iter().map(|store| store.observation.finish()).collect();
+    finished.into_iter().try_for_each(|finished| finished.map_err(Error::from))
 }
 
 /// One range of one store.
