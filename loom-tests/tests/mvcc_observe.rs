@@ -11,7 +11,7 @@ use whimbrel_loom_tests::Bound;
 use whimbrel_mvcc::{Batch, CompactReport};
 
 const TWO: Bound = Bound::Preemptions(4);
-/// Three threads, or a batch.
+/// A batch, or a snapshot that is taken meanwhile.
 const MORE: Bound = Bound::Preemptions(3);
 
 fn collect(world: &World) -> Vec<u8> {
@@ -214,7 +214,7 @@ fn observe_and_walk(world: &World) -> Vec<u8> {
 #[test]
 fn observe_against_put_and_collection() {
     let before: fn(&World) = |world| world.put(A, 1);
-    explore_acts(TWO, before, &[put_and_collect, observe_and_walk], |world, saw| {
+    explore_acts(MORE, before, &[put_and_collect, observe_and_walk], |world, saw| {
         told_nothing_else(world, saw[1][0]);
     });
 }
