@@ -338,6 +338,10 @@ pub enum Error {
         /// What the pool said.
         reason: String,
     },
+    /// A store's snapshot could not be given up for an observer, or the observer was lost. Nothing was
+    /// published; run again with a new snapshot.
+    #[error("non-intrusive export: {0}")]
+    Observation(#[from] whimbrel_mvcc::Error),
     /// The caller cancelled. Nothing was published.
     #[error("cancelled")]
     Cancelled,
@@ -366,7 +370,10 @@ impl Error {
     /// True when the same call may succeed later without any change to its input.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Cancelled | Self::Threads { .. })
+        matches!(
+            self,
+            Self::Io { .. } | Self::Cancelled | Self::Threads { .. } | Self::Observation(_)
+        )
     }
 
     /// The place of the damage, where there is one.

@@ -17,7 +17,7 @@ pub(crate) const FOOTER_LEN: usize = 80;
 const MAGIC: [u8; 8] = *b"WHIMBREL";
 const END_MAGIC: [u8; 8] = *b"LERBMIHW";
 
-/// What a file holds. Numbers 3 and up are not used in version 1.
+/// What a file holds. Numbers 4 and up are not used in version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -25,6 +25,8 @@ pub enum FileKind {
     Shard,
     /// Puts and removes between two snapshots of one store.
     ChangeDelta,
+    /// Entries of one store's snapshot that were collected before its shards came to them.
+    GcDelta,
 }
 
 impl FileKind {
@@ -32,6 +34,7 @@ impl FileKind {
         match self {
             Self::Shard => 1,
             Self::ChangeDelta => 2,
+            Self::GcDelta => 3,
         }
     }
 }
@@ -79,12 +82,13 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The name that the file has in a backup: `shard-0007`, `delta-0001`.
+    /// The name that the file has in a backup: `shard-0007`, `delta-0001`, `gc-0000`.
     #[must_use]
     pub fn file_name(&self) -> String {
         match self.kind {
             FileKind::Shard => format!("shard-{:04}", self.number),
             FileKind::ChangeDelta => format!("delta-{:04}", self.number),
+            FileKind::GcDelta => format!("gc-{:04}", self.number),
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Inspection {
 pub struct FileInspection {
     /// Name of the file.
     pub file: String,
-    /// `shard` or `change delta`.
+    /// `shard`, `change delta` or `GC delta`.
     pub kind: &'static str,
     /// Name of its store.
     pub store: String,
@@ -73,6 +73,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
             kind: match kind {
                 FileKind::Shard => "shard",
                 FileKind::ChangeDelta => "change delta",
+                FileKind::GcDelta => "GC delta",
             },
             store: manifest.stores[store as usize].name.clone(),
             blocks: file.blocks(),

@@ -38,7 +38,7 @@ pub struct FileRecord {
     pub blocks: u32,
     /// Entries with a value.
     pub entries: u64,
-    /// Removes; 0 in a shard.
+    /// Removes; 0 in a shard and in a GC delta.
     pub removes: u64,
     /// Bytes of keys and values.
     pub raw_bytes: u64,
@@ -87,6 +87,7 @@ impl FileRecord {
         let prefix = match kind {
             FileKind::Shard => "shard-",
             FileKind::ChangeDelta => "delta-",
+            FileKind::GcDelta => "gc-",
         };
         let digits = self.file.strip_prefix(prefix)?;
         let number: u32 = digits.parse().ok()?;
@@ -107,6 +108,10 @@ pub struct StoreRecord {
     pub digest: u64,
     /// Its shards in key order; none when the store was empty.
     pub shards: Vec<FileRecord>,
+    /// Its GC deltas: entries of the snapshot that the shards lack (the member is missing where there are
+    /// none).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gc_deltas: Vec<FileRecord>,
     /// Its change deltas in the order in which they are replayed.
     pub deltas: Vec<FileRecord>,
 }
@@ -118,10 +123,12 @@ impl StoreRecord {
         Digest { count: self.entries, sum: self.digest }
     }
 
-    /// Shards and deltas with their kinds.
+    /// Shards and deltas with their kinds, in the order in which they are restored.
     pub fn files(&self) -> impl Iterator<Item = (FileKind, &FileRecord)> {
         let shards = self.shards.iter().map(|record| (FileKind::Shard, record));
-        shards.chain(self.deltas.iter().map(|record| (FileKind::ChangeDelta, record)))
+        let gc_deltas = self.gc_deltas.iter().map(|record| (FileKind::GcDelta, record));
+        let deltas = self.deltas.iter().map(|record| (FileKind::ChangeDelta, record));
+        shards.chain(gc_deltas).chain(deltas)
     }
 }
 
@@ -286,7 +293,14 @@ fn check_store(store: &StoreRecord) -> Result<(), Error> {
         sum.sum = sum.sum.wrapping_add(shard.digest);
         previous = Some(shard);
     }
-    if store.deltas.is_empty() && sum != store.digest() {
+    for delta in &store.gc_deltas {
+        if delta.entries == 0 || delta.removes != 0 || delta.first_key > delta.last_key {
+            let place = Place::new(&delta.file, Part::Whole);
+            return Err(Error::Malformed { place, what: "impossible counts or key range" });
+        }
+    }
+    // A GC delta may repeat entries of shards.
+    if store.deltas.is_empty() && store.gc_deltas.is_empty() && sum != store.digest() {
         return Err(Error::Mismatch {
             place: place(),
             what: "the sum of a store's shards",

@@ -17,6 +17,7 @@ use crate::Error;
 use crate::block::BlockOptions;
 use crate::delta::{self, DeltaWriter};
 use crate::file::BackupId;
+use crate::gc_delta::{self, GcDeltaWriter};
 use crate::manifest::{FileRecord, MANIFEST, MANIFEST_TMP, Manifest};
 use crate::shard::{self, ShardWriter};
 use crate::storage::{Storage, StorageFile};
@@ -52,6 +53,7 @@ pub type Sink = Box<dyn StorageFile>;
 ///     entries,
 ///     digest,
 ///     shards: vec![record],
+///     gc_deltas: vec![],
 ///     deltas: vec![],
 /// }];
 /// backup.publish(&manifest)?;
@@ -131,6 +133,21 @@ impl<'s> BackupWriter<'s> {
         DeltaWriter::new(self.create(&name)?, &self.storage.path(&name), identity, options)
     }
 
+    /// Begins GC delta `number` of the manifest's store `store`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn gc_delta(
+        &self,
+        store: u32,
+        number: u32,
+        options: BlockOptions,
+    ) -> Result<GcDeltaWriter<Sink>, Error> {
+        let identity = gc_delta::identity(self.id, store, number);
+        let name = identity.file_name();
+        GcDeltaWriter::new(self.create(&name)?, &self.storage.path(&name), identity, options)
+    }
+
     /// Finishes and syncs a shard. The record goes into the manifest.
     ///
     /// # Errors
@@ -144,6 +161,14 @@ impl<'s> BackupWriter<'s> {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish_delta(&self, writer: DeltaWriter<Sink>) -> Result<FileRecord, Error> {
+        self.sync(writer.finish()?)
+    }
+
+    /// Finishes and syncs a GC delta. The record goes into the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish_gc_delta(&self, writer: GcDeltaWriter<Sink>) -> Result<FileRecord, Error> {
         self.sync(writer.finish()?)
     }
 

@@ -257,7 +257,7 @@ impl<S: Source> FileReader<S> {
             return Err(Error::ChecksumMismatch { place, expected: entry.crc, got: crc });
         }
         let kind = match self.identity.kind {
-            FileKind::Shard => crate::block::BlockKind::Entries,
+            FileKind::Shard | FileKind::GcDelta => crate::block::BlockKind::Entries,
             FileKind::ChangeDelta => crate::block::BlockKind::Changes,
         };
         if block.kind() != kind {

@@ -56,8 +56,8 @@ pub fn verify(dir: &std::path::Path) -> Result<VerifyReport, Error> {
 /// Reads every block of the backup in `dir`, decodes it, and checks checksums, order, counts and digests.
 /// Loads nothing.
 ///
-/// What only a restore can show is the digest of a store *after* its change deltas were replayed; the
-/// deltas' bytes are checked here like all others.
+/// What only a restore can show is the digest of a store *after* its GC and change deltas were replayed;
+/// the deltas' bytes are checked here like all others.
 ///
 /// # Complexity
 /// Linear in the bytes, parallel over files; memory for one block a thread.

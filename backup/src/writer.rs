@@ -69,7 +69,7 @@ impl<W: Write> FileWriter<W> {
         options: BlockOptions,
     ) -> Result<Self, Error> {
         let kind = match identity.kind {
-            FileKind::Shard => BlockKind::Entries,
+            FileKind::Shard | FileKind::GcDelta => BlockKind::Entries,
             FileKind::ChangeDelta => BlockKind::Changes,
         };
         let mut writer = Self {

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::sync::{PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use whimbrel_skiplist::{Record, SEALED};
 
@@ -27,8 +27,10 @@ use crate::mutant::{Mutant, order, planted};
 use crate::queue::{Garbage, Queue, Seen};
 use crate::registry::View;
 use crate::store::Store;
+use crate::sweep::Swept;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Counter, Mutex, MutexGuard};
+use crate::unlinks::Observed;
 use crate::version::VersionRef;
 
 /// Entries that a writer processes: more than it makes, and more the longer the queue is.
@@ -79,9 +81,11 @@ pub(crate) struct Collection {
 
 /// What the holder of the lock works on.
 pub(crate) struct Collector {
-    queue: Queue,
+    pub(crate) queue: Queue,
     turns: u32,
-    view: View,
+    pub(crate) view: View,
+    /// Who is told of versions before they are unlinked.
+    pub(crate) observed: Option<Arc<Observed>>,
 }
 
 /// What is to become of an entry.
@@ -98,7 +102,8 @@ enum Verdict {
 
 impl Collection {
     pub(crate) fn new(bounded: bool) -> Self {
-        let collector = Collector { queue: Queue::new(), turns: 0, view: View::default() };
+        let (queue, view) = (Queue::new(), View::default());
+        let collector = Collector { queue, turns: 0, view, observed: None };
         Self {
             inbox: Inbox::new(),
             collector: Mutex::new(collector),
@@ -160,6 +165,14 @@ impl Collection {
             Ok(collector) => Some(collector),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes an observation down that was given up, unless a collector is at work, which does it then or
+    /// leaves it to the next.
+    pub(crate) fn end_given_up(&self) {
+        if let Some(mut collector) = self.try_lock() {
+            collector.end_given_up(self);
         }
     }
 
@@ -288,9 +301,10 @@ impl Store {
 impl Collector {
     /// Judges at most `budget` entries, and returns how many.
     fn turn(&mut self, access: Access<'_>, budget: u64, report: &mut CollectReport) -> u64 {
+        let collection = &access.store.collection;
+        self.end_given_up(collection);
         self.notice_closed(access);
         self.turns = self.turns.wrapping_add(1);
-        let collection = &access.store.collection;
         let mut judged = 0;
         while judged < budget
             && let Some(entry) = self.queue.next(&collection.inbox)
@@ -299,11 +313,16 @@ impl Collector {
             report.examined += 1;
             self.process(access, entry, report);
         }
+        self.show(collection);
+        judged
+    }
+
+    /// Lets others see what there is.
+    pub(crate) fn show(&mut self, collection: &Collection) {
         let looked_at = self.queue.show(&collection.seen, self.view.closed);
         if let Some(unseen) = &collection.unseen {
             unseen.sub(looked_at);
         }
-        judged
     }
 
     /// Releases what was filed under snapshots that have closed.
@@ -317,14 +336,18 @@ impl Collector {
     /// again: each closing is noticed once.
     fn look_again(&mut self, access: Access<'_>) {
         self.view.refresh(access.clock);
-        self.queue.release(|number| self.view.is_open(number));
+        self.release();
     }
 
     fn process(&mut self, access: Access<'_>, mut entry: Dead, report: &mut CollectReport) {
         let version = entry.version(access.guard);
         if !version.is_unlinked() {
             match self.judge(access, &mut entry) {
-                Verdict::Unlink => report.unlinked += self.sweep(access, &entry),
+                Verdict::Unlink => match self.sweep(access, &entry, report) {
+                    Swept::Unlinked => {}
+                    Swept::Hides => return self.keep_observed(access, entry),
+                    Swept::NoRoom => return self.queue.put_off(entry),
+                },
                 Verdict::Seal if seal(access, &entry) => report.sealed += 1,
                 Verdict::Seal | Verdict::Later => return self.queue.put_off(entry),
                 Verdict::File(number) => return self.queue.file(number, entry),
@@ -333,35 +356,6 @@ impl Collector {
         access.store.collection.waiting.sub(1);
         // SAFETY: out of its chain (swept, or its record is sealed), and its entry ends here: once.
         unsafe { version.retire(access.guard) };
-    }
-
-    /// Takes the entry's version out of its chain, and with it every other that nobody sees and that is
-    /// not inline (invariant E2). Returns how many.
-    fn sweep(&self, access: Access<'_>, entry: &Dead) -> usize {
-        let record = entry.record(&access.store.list, access.guard);
-        let mut newer = Access::head(record).expect("not sealed (invariant E2)");
-        let mut unlinked = 0;
-        while let (VersionRef::Own(above), Some(version)) = (newer, newer.older(record)) {
-            let wanted = version.word() == entry.version_word();
-            if wanted || (!version.is_inline() && self.is_garbage(version, newer)) {
-                above.unlink_below(version);
-                access.store.count_unlinked(version);
-                unlinked += 1;
-            } else {
-                newer = version;
-            }
-        }
-        unlinked
-    }
-
-    /// Whether it is garbage: for a version and the one directly above it.
-    fn is_garbage(&self, version: VersionRef<'_>, newer: VersionRef<'_>) -> bool {
-        let (Some(born), Some(dead)) = (version.settled_number(), newer.settled_number()) else {
-            return false;
-        };
-        (dead <= self.view.clock || planted(Mutant::ViewTooOld))
-            && !self.view.may_come_below(dead)
-            && self.view.newest_seeing(born, dead).is_none()
     }
 
     fn judge(&mut self, access: Access<'_>, entry: &mut Dead) -> Verdict {

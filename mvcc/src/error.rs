@@ -56,6 +56,23 @@ pub enum Error {
         /// Number of the store.
         store: u64,
     },
+    /// The unlinking of the store's versions is observed already. Remedy: finish that observation first.
+    #[error("store {store} already has an observer of unlinking")]
+    ObservationActive {
+        /// Number of the store.
+        store: u64,
+    },
+    /// The observer of unlinking gave up or panicked, so that it was not told of all that it had to be
+    /// told. Remedy: observe a new snapshot, with an observer that has the room.
+    #[error(
+        "the observer of store {store} at snapshot number {number} was lost: it gave up or panicked"
+    )]
+    ObserverLost {
+        /// Number of the store.
+        store: u64,
+        /// The observed number.
+        number: u64,
+    },
     /// Bulk input is not strictly ascending. Remedy: sort it and drop duplicates.
     #[error("key \"{}\" does not follow \"{}\" in ascending order", show(.got), show(.previous))]
     OutOfOrder {
@@ -73,7 +90,12 @@ impl Error {
     /// Whether doing the same again, from a new look at the data, can succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::PreconditionFailed { .. } | Self::CaptureActive { .. })
+        matches!(
+            self,
+            Self::PreconditionFailed { .. }
+                | Self::CaptureActive { .. }
+                | Self::ObservationActive { .. }
+        )
     }
 }
 

@@ -33,6 +33,9 @@
 //! ([`Store::snapshot_named`]); one that is open for longer than [a limit](ClockOptions::with_age_limit) is named
 //! in a warning.
 //!
+//! *Without keeping it.* A snapshot that is to be copied while everything is written over can be given up first:
+//! [`Snapshot::observe_unlinks`] has an observer told of each of its versions before that is collected.
+//!
 //! ```
 //! use whimbrel_mvcc::{Clock, Collectors, Store, StoreOptions};
 //!
@@ -115,7 +118,9 @@ mod stamp;
 mod stats;
 mod store;
 mod stores;
+mod sweep;
 mod sync;
+mod unlinks;
 mod version;
 mod watch;
 mod write;
@@ -135,6 +140,7 @@ pub use range::KeyRange;
 pub use snapshot::Snapshot;
 pub use stats::{ClockStats, StoreStats};
 pub use store::{CasOutcome, Inserted, Store, StoreOptions, VersionToken};
+pub use unlinks::{Observation, ObservedWalk, UnlinkAnswer, UnlinkObserver};
 pub use version::MAX_VALUE_LEN;
 pub use watch::{ClockOptions, OpenSnapshot};
 

@@ -161,6 +161,18 @@ mutants! {
     RingNoFence,
     /// A worker sleeps without another look for work.
     SleepWithoutLook,
+    /// A snapshot is given up before the collectors know its observer.
+    ObserverNotAwaited,
+    /// An observation is over while a collector may be with the observer.
+    FinishNotAwaited,
+    /// The observer is told after the version was unlinked.
+    ObserverToldLate,
+    /// The observer is told of every version that was superseded after the observed number.
+    ObservedByDeathOnly,
+    /// An observed version is unlinked although it hides older ones.
+    ObservedOverOlder,
+    /// Versions that are swept with another one are not told of.
+    SweptUnobserved,
 }
 
 /// Whether this defect was planted.

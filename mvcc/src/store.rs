@@ -13,7 +13,7 @@ use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
 use crate::sync::{Arc, Counter, thread_number};
 use crate::version::VersionRef;
-use crate::{Clock, Digest, Error, Hold, Snapshot, StoreStats};
+use crate::{Clock, Digest, Error, Hold, KeyRange, Snapshot, StoreStats};
 
 /// What a store keeps besides its entries, and who collects its garbage. Builder.
 #[derive(Debug, Clone, Default)]
@@ -394,6 +394,16 @@ impl Store {
     pub(crate) fn access<R>(&self, f: impl for<'g> FnOnce(Access<'g>) -> R) -> R {
         let guard = self.0.clock.pin();
         f(Access::new(&self.0.clock.0, self.inner(), &guard))
+    }
+
+    /// Cuts a range into at most `n` ranges that follow each other.
+    pub(crate) fn split_range(&self, range: KeyRange, n: usize) -> Vec<KeyRange> {
+        if n < 2 || range.is_empty() {
+            return vec![range];
+        }
+        let separators =
+            self.access(|access| access.store.list.split(n, range.lo(), range.hi(), access.guard));
+        range.cut(separators)
     }
 
     /// Whether both are handles to one store.

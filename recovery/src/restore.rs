@@ -5,7 +5,7 @@
 //!    manifest, decodes block after block and builds a segment; then count, last key and digest must be
 //!    the footer's.
 //! 3. Stitch the segments of each store, in key order.
-//! 4. Replay each store's deltas in the manifest's order.
+//! 4. Replay each store's GC deltas, then its change deltas, in the manifest's order.
 //! 5. Compare each store's count and digest with the manifest. Only now anything is handed out.
 
 use std::collections::HashMap;
@@ -102,7 +102,7 @@ pub struct RestoreReport {
     pub entries: u64,
     /// Shards rebuilt.
     pub shards: usize,
-    /// Deltas replayed.
+    /// GC deltas and change deltas replayed.
     pub deltas: usize,
     /// Bytes of keys and values in shards and deltas.
     pub raw_bytes: u64,
@@ -155,7 +155,7 @@ pub fn restore(dir: &Path, clock: &Clock, options: &RestoreOptions) -> Result<Re
     let report = RestoreReport {
         entries: manifest.entries(),
         shards: manifest.stores.iter().map(|store| store.shards.len()).sum(),
-        deltas: manifest.stores.iter().map(|store| store.deltas.len()).sum(),
+        deltas: manifest.files().filter(|(_, kind, _)| *kind != FileKind::Shard).count(),
         raw_bytes: sum(|file| file.raw_bytes),
         stored_bytes: sum(|file| file.bytes),
         rebuild_seconds,
@@ -251,9 +251,9 @@ impl StoreSource<'_> {
         let place = || Place::new(MANIFEST, Part::Whole);
         let store = built.map_err(|source| Error::Store { place: place(), source })?;
         let (work, prefix) = (&self.options.work, self.options.prefix(&self.record.name));
-        for record in &self.record.deltas {
+        let deltas = self.record.files().filter(|(kind, _)| *kind != FileKind::Shard);
+        for (kind, record) in deltas {
             let mapped = Mapped::open(&self.backup.path(record))?;
-            let kind = FileKind::ChangeDelta;
             let file = self.backup.open_file(mapped, self.number, kind, record)?;
             let applied = replay(&store, &file, prefix, || work.is_cancelled())?;
             digest.merge(&applied.digest);
