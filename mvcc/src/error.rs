@@ -56,6 +56,29 @@ pub enum Error {
         /// Number of the store.
         store: u64,
     },
+    /// Another ingest into the store is running, or the store was named twice. Remedy: wait until it has ended.
+    #[error("store {store} already has a running ingest")]
+    IngestActive {
+        /// Number of the store.
+        store: u64,
+    },
+    /// A part was asked for of a store that the ingest was not begun with. Remedy: name it there.
+    #[error("the ingest was not begun with store {store}")]
+    NotOfIngest {
+        /// Number of the store.
+        store: u64,
+    },
+    /// The range of an ingest's condition was written since its snapshot. Nothing was changed. Remedy: look
+    /// at what is there now, and begin again from a new snapshot.
+    #[error("key \"{}\" of store {store} was written since snapshot {since}", show(.key))]
+    WrittenSince {
+        /// Number of the store.
+        store: u64,
+        /// A key of the range that was written or removed.
+        key: Vec<u8>,
+        /// Number of the snapshot.
+        since: u64,
+    },
     /// Bulk input is not strictly ascending. Remedy: sort it and drop duplicates.
     #[error("key \"{}\" does not follow \"{}\" in ascending order", show(.got), show(.previous))]
     OutOfOrder {
@@ -73,7 +96,13 @@ impl Error {
     /// Whether doing the same again, from a new look at the data, can succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::PreconditionFailed { .. } | Self::CaptureActive { .. })
+        matches!(
+            self,
+            Self::PreconditionFailed { .. }
+                | Self::CaptureActive { .. }
+                | Self::IngestActive { .. }
+                | Self::WrittenSince { .. }
+        )
     }
 }
 

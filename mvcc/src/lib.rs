@@ -101,6 +101,7 @@ mod cursor;
 mod dead;
 mod digest;
 mod error;
+mod ingest;
 mod inline;
 #[cfg(whimbrel_loom)]
 pub mod mutant;
@@ -130,6 +131,7 @@ pub use compact::CompactReport;
 pub use cursor::{Cursor, Entries};
 pub use digest::Digest;
 pub use error::Error;
+pub use ingest::{Ingest, IngestMode, IngestOptions, IngestPart, IngestReport};
 pub use queue::Garbage;
 pub use range::KeyRange;
 pub use snapshot::Snapshot;
