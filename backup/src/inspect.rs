@@ -73,6 +73,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
             kind: match kind {
                 FileKind::Shard => "shard",
                 FileKind::ChangeDelta => "change delta",
+                FileKind::Sorted => "sorted file",
             },
             store: manifest.stores[store as usize].name.clone(),
             blocks: file.blocks(),

@@ -87,6 +87,7 @@ impl FileRecord {
         let prefix = match kind {
             FileKind::Shard => "shard-",
             FileKind::ChangeDelta => "delta-",
+            FileKind::Sorted => return None,
         };
         let digits = self.file.strip_prefix(prefix)?;
         let number: u32 = digits.parse().ok()?;
