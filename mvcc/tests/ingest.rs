@@ -301,12 +301,59 @@ fn what_cannot_be_is_refused() {
     assert!(matches!(part.put(b"b", b""), Err(Error::OutOfOrder { .. })));
     assert!(matches!(part.put(b"a", b""), Err(Error::OutOfOrder { .. })));
     assert!(matches!(part.put(&vec![0; 1 << 17], b""), Err(Error::KeyTooLong { .. })));
+    drop(part);
     let mut other = second.part(&two).unwrap();
     assert!(matches!(other.put(b"b", b""), Err(Error::OutOfOrder { .. })), "another part has it");
-    drop((part, other));
+    drop(other);
     assert_eq!(second.commit().unwrap().written, 1);
+    // Noticed late, it is said by the commit.
+    let third = begin(&[&two]).unwrap();
+    let (mut part, mut other) = (third.part(&two).unwrap(), third.part(&two).unwrap());
+    part.put(b"c", b"").unwrap();
+    other.put(b"c", b"").unwrap();
+    drop((part, other));
+    assert!(matches!(third.commit(), Err(Error::OutOfOrder { .. })));
+    assert_eq!(two.get(b"c"), None);
     drop(first);
     begin(&[&one]).unwrap();
+}
+
+#[test]
+fn blocks_and_single_entries_take_turns() {
+    // Dense keys between which there is nothing, some that are there, and gaps of all sizes.
+    let store = store();
+    let mut rng = Rng(7);
+    let mut map = BTreeMap::new();
+    for _ in 0..300 {
+        let key = rng.below(30_000).to_be_bytes().to_vec();
+        store.put(&key, b"old").unwrap();
+        map.insert(key, b"old".to_vec());
+    }
+    let held = store.snapshot();
+    let ingest = begin(&store, IngestOptions::new());
+    let mut part = ingest.part(&store).unwrap();
+    for n in 0..30_000_u64 {
+        let (key, value) = (n.to_be_bytes().to_vec(), vec![b'n'; (n % 300) as usize]);
+        match n % 41 {
+            40 => {
+                part.remove(&key).unwrap();
+                map.remove(&key);
+            }
+            1 | 2 => {}
+            _ => {
+                part.put(&key, &value).unwrap();
+                map.insert(key, value);
+            }
+        }
+    }
+    drop(part);
+    assert_eq!(held.len(), store.snapshot().len());
+    let report = ingest.commit().unwrap();
+    assert_eq!(report.written + report.same, 30_000 - 2 * (30_000_u64 / 41 + 1));
+    assert_eq!(content(&store.snapshot()), map);
+    assert!(content(&held).values().all(|value| value == b"old"));
+    drop(held);
+    check_clean(&store);
 }
 
 #[test]

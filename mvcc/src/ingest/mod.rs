@@ -49,6 +49,9 @@
 //!   on top of it. The versions of a cancelled ingest are taken out by its owner, under the lock of collectors; where
 //!   somebody installed on one before that, the one who came second files it.
 //!
+//! Where the store has no key between two of its entries, entries go into the list as whole blocks, which is one
+//! decision about one block for hundreds of them; see `part.rs`.
+//!
 //! What it costs: a version of its own for each entry (24 bytes more than an inline one, until
 //! [`crate::Store::compact`]), and 16 bytes an entry while the ingest runs.
 
@@ -193,6 +196,8 @@ pub struct Ingest {
     /// From a box; retired by the owner at the end (invariant J1).
     job: NonNull<Job>,
     gathered: Mutex<Vec<Gathered>>,
+    /// What was wrong with an entry that was put in place after its part had been told of it.
+    failed: Mutex<Option<Error>>,
     /// No version leads to the job any more.
     finished: bool,
 }
@@ -240,6 +245,7 @@ impl Ingest {
             began: Some(began),
             job: Job::new(),
             gathered: Mutex::new(Vec::new()),
+            failed: Mutex::new(None),
             finished: false,
             clock,
         })
@@ -268,9 +274,12 @@ impl Ingest {
     ///
     /// # Errors
     ///
-    /// [`Error::WrittenSince`] when the condition of [`IngestOptions::with_unwritten`] does not hold: nothing was
-    /// changed, and everything was taken back.
+    /// [`Error::WrittenSince`] when the condition of [`IngestOptions::with_unwritten`] does not hold,
+    /// [`Error::OutOfOrder`] when two parts had a key in common: nothing was changed, and everything was taken back.
     pub fn commit(mut self) -> Result<IngestReport, Error> {
+        if let Some(err) = self.failed.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(err);
+        }
         if let Some((range, since)) = &self.options.unwritten {
             self.check_unwritten(range, since.number())?;
         }
@@ -299,6 +308,10 @@ impl Ingest {
             return crate::stamp::VOID;
         }
         self.began.as_ref().map_or(0, Hold::number)
+    }
+
+    fn fail(&self, err: Error) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
     }
 
     fn gathered(&self) -> std::sync::MutexGuard<'_, Vec<Gathered>> {

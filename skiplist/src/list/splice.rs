@@ -10,7 +10,7 @@
 //! nobody claims a word of it any more, and its range has no key of the new records' range then. Who
 //! wants to insert such a key finds the block full, helps to decide it, and searches again.
 
-use std::ops::Range;
+use std::ops::{Bound, ControlFlow, Range};
 
 use super::hint::Needle;
 use super::raw::{BlockRef, Plan, Repl};
@@ -126,6 +126,35 @@ enum Piece {
 }
 
 impl List {
+    /// How far a run may reach that begins with `key`: to the next record, or to where the block ends that
+    /// covers the key. None when the key has a record. As seen at a moment of the call.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n).
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another barrier.
+    #[must_use]
+    pub fn gap(&self, key: &[u8], g: &Guard<'_>) -> Option<Bound<Vec<u8>>> {
+        let mut next: Option<Record<'_>> = None;
+        self.walk(Bound::Included(key), g, |record| {
+            next = Some(record);
+            ControlFlow::Break(())
+        });
+        let next = next.map(Record::key);
+        if next == Some(key) {
+            return None;
+        }
+        let high = self.seek_leaf(Needle::new(key)).high().map(RecRef::key);
+        let end = match (next, high) {
+            (Some(next), Some(high)) => Some(next.min(high)),
+            (next, high) => next.or(high),
+        };
+        Some(end.map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_vec())))
+    }
+
     /// Puts all records of a run into the list, in blocks of their own, if the list has no record in the range
     /// from the run's first key to its last and one block covers that range. Else gives the run back, and
     /// the list has none of them.
