@@ -125,7 +125,6 @@ pub struct SortReport {
 /// assert_eq!(store.get(b"knot"), Some(b"7".to_vec()), "the last one wins");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Sorter {
     options: SortOptions,
     arena: Vec<u8>,
@@ -393,6 +392,15 @@ impl Sorter {
         };
         self.names += 1;
         Ok(directory.path().join(format!("run-{:06}", self.names)))
+    }
+}
+
+impl std::fmt::Debug for Sorter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sorter")
+            .field("gathered", &self.slots.len())
+            .field("runs", &self.runs.len())
+            .finish_non_exhaustive()
     }
 }
 
