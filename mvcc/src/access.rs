@@ -184,6 +184,8 @@ impl<'g> Access<'g> {
                 floor -= 1;
             }
             match undecided.raise(floor) {
+                // Looked at again: it may be void, or written over before it was decided.
+                Raised::Final(_) if head.is_of_ingest() => {}
                 Raised::Final(_) => return head.value(),
                 Raised::Pending if planted(Mutant::OlderAfterStamp) => {
                     // Loom tries no other thread between the two loads otherwise.

@@ -475,6 +475,12 @@ impl<'g> VersionRef<'g> {
         matches!(self, Self::Own(version) if version.is_tombstone())
     }
 
+    /// Whether it is of an ingest, running or not.
+    #[inline]
+    pub(crate) fn is_of_ingest(self) -> bool {
+        matches!(self, Self::Own(version) if version.is_of_ingest())
+    }
+
     /// Whether it was installed on a version of an ingest that was running.
     #[inline]
     pub(crate) fn is_on_ingest(self) -> bool {

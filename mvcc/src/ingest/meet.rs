@@ -208,9 +208,11 @@ impl<'g> Access<'g> {
         match head.number() {
             Number::Pending(word) => match word.raise(floor) {
                 Raised::Pending => Some(value),
+                Raised::Final(_) if head.is_of_ingest() => None,
                 Raised::Final(_) => Some(head.value()),
                 Raised::Changed => None,
             },
+            _ if head.is_of_ingest() => None,
             _ => Some(head.value()),
         }
     }
