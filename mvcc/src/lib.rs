@@ -107,6 +107,7 @@ mod inline;
 pub mod mutant;
 #[cfg(not(whimbrel_loom))]
 mod mutant;
+mod number;
 mod pressure;
 mod queue;
 mod range;

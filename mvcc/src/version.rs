@@ -32,6 +32,7 @@ use crate::batch::Descriptor;
 use crate::ingest::Job;
 use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, order};
+pub(crate) use crate::number::{Number, Raised, Undecided};
 use crate::stamp::{Stamp, StampWord, VOID};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -249,45 +250,6 @@ pub(crate) enum VersionRef<'g> {
 pub(crate) struct OwnRef<'g> {
     at: NonNull<Version>,
     guard: PhantomData<&'g Version>,
-}
-
-/// What a stamp comes to, a batch's included.
-pub(crate) enum Number<'g> {
-    /// Decided.
-    Final(u64),
-    /// Decided by the word of an ingest, whose owner has not written it into the version's own yet.
-    Ingested(u64),
-    /// Not decided; what will say it.
-    Pending(Undecided<'g>),
-}
-
-/// Where the number of a pending version will stand.
-pub(crate) enum Undecided<'g> {
-    /// In the cell of its record, which held this.
-    Cell(&'g AtomicU64, InlineStamp),
-    /// In this word, of the version or its batch.
-    Word(&'g StampWord),
-}
-
-/// What raising a floor came to.
-pub(crate) enum Raised {
-    /// The version is pending, and its number will be at least the floor.
-    Pending,
-    /// The version has this number.
-    Final(u64),
-    /// The cell has changed, and is to be looked at again.
-    Changed,
-}
-
-impl Undecided<'_> {
-    /// Makes sure that the number will be at least `floor`.
-    pub(crate) fn raise(self, floor: u64) -> Raised {
-        match self {
-            Self::Cell(cell, stamp) if stamp.raise(cell, floor) => Raised::Pending,
-            Self::Cell(..) => Raised::Changed,
-            Self::Word(word) => word.raise(floor).map_or(Raised::Pending, Raised::Final),
-        }
-    }
 }
 
 impl<'g> OwnRef<'g> {
