@@ -69,9 +69,7 @@ fn all_entries_appear_at_one_number() {
     for n in (0..2 * MAX_BATCH_OPS).step_by(2) {
         part.put(format!("{n:05}").as_bytes(), b"new").unwrap();
     }
-    for n in (0..100_u32).step_by(3) {
-        part.remove(format!("{n:03}").as_bytes()).unwrap_err();
-    }
+    part.remove(b"000").unwrap_err();
     drop(part);
     let mut part = ingest.part(&store).unwrap();
     for n in (0..100_u32).step_by(3) {
@@ -231,6 +229,7 @@ fn a_written_range_fails_it_as_a_whole() {
         other => panic!("{other:?}"),
     }
     assert_eq!(get(&store, "z"), Some("new".into()));
+    drop(seen);
     let seen = store.snapshot();
     let options = || IngestOptions::new().with_unwritten("b".."y", seen.hold());
     for write in [
