@@ -330,7 +330,7 @@ impl<'g> Access<'g> {
             if let Ok(change) = self.install(record, old, Fresh::new(stamp, value).of_ingest()) {
                 return Ok(Outcome::Installed(Installed {
                     record: record.as_raw(),
-                    version: change.new.word(),
+                    version: VersionRef::Own(change.new).word(),
                 }));
             }
         }
