@@ -74,6 +74,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
                 FileKind::Shard => "shard",
                 FileKind::ChangeDelta => "change delta",
                 FileKind::GcDelta => "GC delta",
+                FileKind::Sorted => "sorted file",
             },
             store: manifest.stores[store as usize].name.clone(),
             blocks: file.blocks(),

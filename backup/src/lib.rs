@@ -9,6 +9,7 @@
 //! | [`shard`] | a file of blocks in key order with an index and a footer |
 //! | [`delta`] | the same file with removes in it: what changed between two snapshots |
 //! | [`gc_delta`] | the same file again: what was collected before the shards came to it |
+//! | [`sorted`] | the same file again, made outside of a store to be ingested into one |
 //! | [`manifest`] | `MANIFEST.json`, written last: without it there is no backup |
 //! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
 //! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
@@ -71,6 +72,7 @@ pub mod progress;
 pub mod publish;
 mod reader;
 pub mod shard;
+pub mod sorted;
 pub mod storage;
 mod sync;
 mod verify;

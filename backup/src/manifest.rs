@@ -88,6 +88,7 @@ impl FileRecord {
             FileKind::Shard => "shard-",
             FileKind::ChangeDelta => "delta-",
             FileKind::GcDelta => "gc-",
+            FileKind::Sorted => return None,
         };
         let digits = self.file.strip_prefix(prefix)?;
         let number: u32 = digits.parse().ok()?;

@@ -99,6 +99,13 @@ impl Work {
         self
     }
 
+    /// Nobody hears of progress.
+    #[must_use]
+    pub fn without_progress(mut self) -> Self {
+        self.progress = None;
+        self
+    }
+
     /// The flag that stops the work; default one that nobody sets.
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {

@@ -258,7 +258,7 @@ impl<S: Source> FileReader<S> {
         }
         let kind = match self.identity.kind {
             FileKind::Shard | FileKind::GcDelta => crate::block::BlockKind::Entries,
-            FileKind::ChangeDelta => crate::block::BlockKind::Changes,
+            FileKind::ChangeDelta | FileKind::Sorted => crate::block::BlockKind::Changes,
         };
         if block.kind() != kind {
             let (expected, got) = (kind.number().into(), block.kind().number().into());
@@ -287,6 +287,28 @@ impl<S: Source> FileReader<S> {
         let Some(number) = after.checked_sub(1) else { return Ok(None) };
         let found = self.block(number, buffers)?.get(key)?;
         Ok(found.map(|value| value.map(<[u8]>::to_vec)))
+    }
+
+    /// The first key of block `number`, as the index states it.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    #[must_use]
+    pub fn first_key_of_block(&self, number: usize) -> &[u8] {
+        &self.index[self.blocks[number].key.clone()]
+    }
+
+    /// The first block that may have a key of `key` or above: [`blocks`](Self::blocks) when none has.
+    ///
+    /// # Complexity
+    /// A binary search over the index.
+    #[must_use]
+    pub fn block_from(&self, key: &[u8]) -> usize {
+        if key > self.last_key() {
+            return self.blocks.len();
+        }
+        let after = self.blocks.partition_point(|entry| &self.index[entry.key.clone()] <= key);
+        after.saturating_sub(1)
     }
 
     /// Checks that the blocks, all of them seen, end and add up as the footer states.

@@ -70,7 +70,7 @@ impl<W: Write> FileWriter<W> {
     ) -> Result<Self, Error> {
         let kind = match identity.kind {
             FileKind::Shard | FileKind::GcDelta => BlockKind::Entries,
-            FileKind::ChangeDelta => BlockKind::Changes,
+            FileKind::ChangeDelta | FileKind::Sorted => BlockKind::Changes,
         };
         let mut writer = Self {
             out,

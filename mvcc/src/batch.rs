@@ -5,8 +5,9 @@
 //! is settled. Whoever meets a pending version of a batch and has to write over it carries the batch
 //! out first, from the next key on. Helping goes to higher keys only, so it ends.
 //!
-//! Why an operation goes in once: nobody installs over a pending version, and a cell never returns to
-//! an old value while a session protects what it led to. So, if the batch is still pending *after* a
+//! Why an operation goes in once: nobody installs over a pending version of a batch, and a cell that led to
+//! one never returns to what it held before. (It does where a void version is taken out, which no
+//! operation was installed on; `ingest/mod.rs`.) So, if the batch is still pending *after* a
 //! head was read, an earlier installation would still be that head; and if the head changes before our
 //! exchange, the exchange fails.
 //!
@@ -353,6 +354,15 @@ fn begin<'g>(
             }
             Head::Empty => None,
             Head::Settled(version) => Some(version),
+            Head::Ingesting { top, below } => match expected {
+                None => Some(top),
+                Some(token) if token.holds(below.and_then(VersionRef::value)) => {
+                    access.touch(record, top, below);
+                    continue;
+                }
+                Some(_) if access.is_running(record, top) => return None,
+                Some(_) => continue,
+            },
         };
         if let Some(token) = expected
             && !token.holds(old.and_then(VersionRef::value))
@@ -406,7 +416,7 @@ fn place<'g>(
                 continue;
             }
             Head::Empty => None,
-            Head::Settled(version) => Some(version),
+            Head::Settled(version) | Head::Ingesting { top: version, .. } => Some(version),
         };
         if old.map(VersionRef::word) != head.map(VersionRef::word) {
             continue;

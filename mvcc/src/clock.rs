@@ -4,6 +4,7 @@ use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::{Barrier, Guard};
 
 use crate::bell::Bell;
+use crate::ingest::Running;
 use crate::mutant::{Mutant, planted};
 use crate::registry::{Registry, Slot};
 use crate::stamp::By;
@@ -43,6 +44,7 @@ pub(crate) struct ClockInner {
     barrier: Arc<Barrier>,
     store_numbers: Counter,
     pub(crate) stores: Stores,
+    pub(crate) ingests: Running,
     pub(crate) bell: Bell,
     pub(crate) watch: Watch,
     /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
@@ -66,6 +68,7 @@ impl Clock {
             barrier: Arc::new(Barrier::new()),
             store_numbers: Counter::new(),
             stores: Stores::new(),
+            ingests: Running::default(),
             bell: Bell::new(),
             watch: options.into_watch(),
             #[cfg(whimbrel_loom)]

@@ -26,6 +26,7 @@ use crate::dead::{Dead, Inbox};
 use crate::mutant::{Mutant, order, planted};
 use crate::queue::{Garbage, Queue, Seen};
 use crate::registry::View;
+use crate::stamp::VOID;
 use crate::store::Store;
 use crate::sweep::Swept;
 use crate::sync::atomic::Ordering;
@@ -121,6 +122,11 @@ impl Collection {
             "superseded while pending"
         );
         self.push(Dead::new(record, old, born.unwrap_or(0), Some(dead)));
+    }
+
+    /// A version that no snapshot sees was superseded by one with this number.
+    pub(crate) fn void(&self, record: Record<'_>, old: VersionRef<'_>, dead: u64) {
+        self.push(Dead::new(record, old, VOID, Some(dead)));
     }
 
     /// A tombstone was installed.

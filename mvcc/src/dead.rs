@@ -2,7 +2,8 @@
 //!
 //! Every superseded value and every tombstone has exactly one entry: made by who installed the
 //! superseding version, or the tombstone, once that was settled. (A superseded tombstone has one
-//! already.) A version is retired only when its entry is disposed of.
+//! already; around an ingest others may make it, rule I3 there.) A version is retired only when its entry is
+//! disposed of.
 //!
 //! Invariants.
 //!

@@ -73,6 +73,29 @@ pub enum Error {
         /// The observed number.
         number: u64,
     },
+    /// Another ingest into the store is running, or the store was named twice. Remedy: wait until it has ended.
+    #[error("store {store} already has a running ingest")]
+    IngestActive {
+        /// Number of the store.
+        store: u64,
+    },
+    /// A part was asked for of a store that the ingest was not begun with. Remedy: name it there.
+    #[error("the ingest was not begun with store {store}")]
+    NotOfIngest {
+        /// Number of the store.
+        store: u64,
+    },
+    /// The range of an ingest's condition was written since its snapshot. Nothing was changed. Remedy: look
+    /// at what is there now, and begin again from a new snapshot.
+    #[error("key \"{}\" of store {store} was written since snapshot {since}", show(.key))]
+    WrittenSince {
+        /// Number of the store.
+        store: u64,
+        /// A key of the range that was written or removed.
+        key: Vec<u8>,
+        /// Number of the snapshot.
+        since: u64,
+    },
     /// Bulk input is not strictly ascending. Remedy: sort it and drop duplicates.
     #[error("key \"{}\" does not follow \"{}\" in ascending order", show(.got), show(.previous))]
     OutOfOrder {
@@ -95,6 +118,8 @@ impl Error {
             Self::PreconditionFailed { .. }
                 | Self::CaptureActive { .. }
                 | Self::ObservationActive { .. }
+                | Self::IngestActive { .. }
+                | Self::WrittenSince { .. }
         )
     }
 }

@@ -104,11 +104,13 @@ mod cursor;
 mod dead;
 mod digest;
 mod error;
+mod ingest;
 mod inline;
 #[cfg(whimbrel_loom)]
 pub mod mutant;
 #[cfg(not(whimbrel_loom))]
 mod mutant;
+mod number;
 mod pressure;
 mod queue;
 mod range;
@@ -135,6 +137,7 @@ pub use compact::CompactReport;
 pub use cursor::{Cursor, Entries};
 pub use digest::Digest;
 pub use error::Error;
+pub use ingest::{Ingest, IngestMode, IngestOptions, IngestPart, IngestReport};
 pub use queue::Garbage;
 pub use range::KeyRange;
 pub use snapshot::Snapshot;

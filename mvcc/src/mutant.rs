@@ -173,6 +173,32 @@ mutants! {
     ObservedOverOlder,
     /// Versions that are swept with another one are not told of.
     SweptUnobserved,
+    /// An ingest gets its number when its first entry is in place.
+    IngestSettledEarly,
+    /// An ingest wins over what was written since it began.
+    IngestIgnoresBegin,
+    /// An ingest that loses to what is there does not take a tombstone for that.
+    BehindTakesRemoved,
+    /// A write on a running ingest is settled as if the ingest were not there.
+    OnIngestSettledPlainly,
+    /// A write that came too late to be before an ingest is taken for done.
+    VoidTakenForDone,
+    /// A latest reader returns an ingest's value without looking at the cell again.
+    IngestNotLookedAtAgain,
+    /// A latest reader returns an ingest's value below a pending version whose floor may be lower.
+    BelowIngestNotRaised,
+    /// The owner of an ingest leaves its versions indirect.
+    IngestNotMadeDirect,
+    /// The owner of an ingest does not file the versions that others have installed on.
+    BuriedNotFiled,
+    /// The keys of an ingest are not handed to the capture.
+    IngestNotCaptured,
+    /// The number of a write on a running ingest publishes nothing.
+    SettleBeforeRelaxed,
+    /// Who installs on a version of an ingest says so without a release.
+    BuryRelaxed,
+    /// The owner of an ingest makes its versions direct without an order.
+    IngestDirectRelaxed,
 }
 
 /// Whether this defect was planted.

@@ -231,6 +231,31 @@ impl StoreInner {
         }
     }
 
+    /// Takes back the count of an installation: `new`, which nobody saw, left the cell for `old` again.
+    #[cold]
+    pub(crate) fn count_withdrawn(
+        &self,
+        key: &[u8],
+        new: VersionRef<'_>,
+        old: Option<VersionRef<'_>>,
+    ) {
+        let tally = self.tally();
+        tally.version_bytes.sub(new.held());
+        let (old, new) = (old.and_then(VersionRef::value), new.value());
+        match (old, new) {
+            (None, Some(_)) => _ = tally.entries.sub(1),
+            (Some(_), None) => {
+                tally.entries.add(1);
+                tally.dead_versions.sub(2);
+            }
+            _ => _ = tally.dead_versions.sub(1),
+        }
+        if self.options.digest {
+            let hash = |value| Digest::entry_hash(key, value);
+            tally.hashes.add(old.map_or(0, hash).wrapping_sub(new.map_or(0, hash)));
+        }
+    }
+
     /// Counts a version that was taken out of its chain.
     pub(crate) fn count_unlinked(&self, version: VersionRef<'_>) {
         let tally = self.tally();

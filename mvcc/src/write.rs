@@ -262,6 +262,13 @@ impl<'g> Access<'g> {
                 }
                 Head::Empty => None,
                 Head::Settled(version) => Some(version),
+                Head::Ingesting { top, below } => {
+                    if let Some(answer) = self.write_on_ingest(record, top, below, decide)? {
+                        return Ok(Some(answer));
+                    }
+                    record = record.follow().0;
+                    continue;
+                }
             };
             let (value, answer) = match decide(old.and_then(VersionRef::value)) {
                 Step::Keep(answer) => return Ok(Some(answer)),
@@ -285,6 +292,30 @@ impl<'g> Access<'g> {
             // Another write, or the record moved.
             record = record.follow().0;
         }
+    }
+
+    /// Writes over a version of an ingest that is running, by what lies below it. None: look again.
+    #[cold]
+    fn write_on_ingest<'v, T>(
+        self,
+        record: Record<'g>,
+        top: VersionRef<'g>,
+        below: Option<VersionRef<'g>>,
+        decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Result<Option<T>, Error> {
+        let (value, answer) = match decide(below.and_then(VersionRef::value)) {
+            // As a latest read.
+            Step::Keep(answer) => return Ok(self.is_running(record, top).then_some(answer)),
+            Step::Put(value, answer) => (Some(value), answer),
+            Step::Remove(answer) => (None, answer),
+        };
+        check_value(value.unwrap_or_default())?;
+        let fresh = Fresh::new(StampWord::pending(), value).on_ingest();
+        let done = match self.install(record, Some(top), fresh) {
+            Ok(change) => self.settled_on_ingest(change),
+            Err(_) => false,
+        };
+        Ok(done.then_some(answer))
     }
 
     /// The head, settled, even where the answer will be that nothing is to be written: otherwise a

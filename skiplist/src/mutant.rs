@@ -209,6 +209,10 @@ mutants! {
     HeadByStore,
     /// The height is raised before the level has its head.
     HeightBeforeHead,
+    /// A splice reads the words of a block before it is frozen.
+    SplicedBeforeFreeze,
+    /// A splice goes in although a record lies in its range.
+    SplicedOverRecords,
 }
 
 /// Whether this defect was planted.
