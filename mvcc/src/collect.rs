@@ -291,14 +291,15 @@ impl Collector {
         self.notice_closed(access);
         self.turns = self.turns.wrapping_add(1);
         let collection = &access.store.collection;
-        let mut judged = 0;
+        let (mut judged, mut ended) = (0, Vec::new());
         while judged < budget
             && let Some(entry) = self.queue.next(&collection.inbox)
         {
             judged += 1;
             report.examined += 1;
-            self.process(access, entry, report);
+            self.process(access, entry, report, &mut ended);
         }
+        access.store.list.unlink_many(&ended, access.guard);
         let looked_at = self.queue.show(&collection.seen, self.view.closed);
         if let Some(unseen) = &collection.unseen {
             unseen.sub(looked_at);
@@ -320,12 +321,22 @@ impl Collector {
         self.queue.release(|number| self.view.is_open(number));
     }
 
-    fn process(&mut self, access: Access<'_>, mut entry: Dead, report: &mut CollectReport) {
+    /// Does with an entry what is to be done. Records that are sealed are added to `ended`.
+    fn process<'g>(
+        &mut self,
+        access: Access<'g>,
+        mut entry: Dead,
+        report: &mut CollectReport,
+        ended: &mut Vec<Record<'g>>,
+    ) {
         let version = entry.version(access.guard);
         if !version.is_unlinked() {
             match self.judge(access, &mut entry) {
                 Verdict::Unlink => report.unlinked += self.sweep(access, &entry),
-                Verdict::Seal if seal(access, &entry) => report.sealed += 1,
+                Verdict::Seal if seal(access, &entry) => {
+                    report.sealed += 1;
+                    ended.push(entry.record(&access.store.list, access.guard));
+                }
                 Verdict::Seal | Verdict::Later => return self.queue.put_off(entry),
                 Verdict::File(number) => return self.queue.file(number, entry),
             }
@@ -374,7 +385,7 @@ impl Collector {
         }
         let Some(dead) = entry.dead.map(NonZeroU64::get) else { return Verdict::Later };
         self.look_as_of(access, dead);
-        match self.view.newest_seeing(entry.born, dead) {
+        match self.view.newest_seeing(entry.since(), dead) {
             Some(snapshot) => Verdict::File(snapshot),
             None if self.view.may_come_below(dead) => Verdict::Later,
             None => Verdict::Unlink,
@@ -420,7 +431,8 @@ fn number_above(record: Record<'_>, entry: &Dead) -> Option<u64> {
     above.settled_number()
 }
 
-/// Ends the key of a tombstone that hides nothing. False: somebody has written the key.
+/// Ends the key of a tombstone that hides nothing. False: somebody has written the key. The record is to be
+/// handed to the list.
 fn seal(access: Access<'_>, entry: &Dead) -> bool {
     let record = entry.record(&access.store.list, access.guard);
     let version = entry.version(access.guard);
@@ -435,6 +447,5 @@ fn seal(access: Access<'_>, entry: &Dead) -> bool {
         }
     }
     access.store.count_unlinked(version);
-    access.store.list.unlink_sealed(record, access.guard);
     true
 }

@@ -8,21 +8,24 @@
 //!
 //! - E1. While an entry exists, its version was not retired.
 //! - E2. While an entry exists and its version is not unlinked, its record is not sealed, because a
-//!   record is sealed only when its tombstone is alone in the chain, by the holder of that one's entry.
+//!   record is sealed only when its tombstone is alone in the chain, by the holder of that one's entry, or
+//!   by who removed its only version, which has no entry (`removal.rs`).
 //!   An inline version is unlinked only when its own entry is disposed of, so its memory, the record's,
 //!   is there for as long as the entry is.
 //! - E3. While an entry exists and its version is not unlinked, its record is not moved: the key's newest
 //!   version is that one, a tombstone, or has it below (see `compact.rs`).
+//! - E4. A removal in place and the value that it removed have one entry together, made by who removed, unless
+//!   that thread sealed the record itself. Until that entry is disposed of, both stay in their chain.
 
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
-use whimbrel_skiplist::{Guard, List, Record};
+use whimbrel_skiplist::{Guard, List, Record, memory};
 
 use crate::inline::InlineStamp;
-use crate::mutant::{Mutant, order};
+use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use crate::version::{OwnRef, VersionRef};
+use crate::version::{OwnRef, VersionRef, pointer_of};
 
 /// An entry of the dead list.
 pub(crate) struct Dead {
@@ -91,6 +94,22 @@ impl Dead {
         }
     }
 
+    /// Snapshots below this number have nothing to do with the version. A removal in place goes together with
+    /// the value that it removed, which each of them saw.
+    pub(crate) fn since(&self) -> u64 {
+        let stamp = InlineStamp::of(self.version);
+        let with_value = stamp.is_some_and(InlineStamp::is_removal);
+        if with_value && !planted(Mutant::RemovalWithoutValue) { 0 } else { self.born }
+    }
+
+    /// Begins to load what is read when the entry is judged.
+    pub(crate) fn prefetch(&self) {
+        memory::prefetch(self.record);
+        if let Some(version) = NonNull::new(pointer_of(self.version)) {
+            memory::prefetch(version);
+        }
+    }
+
     /// What leads to the version, in the chain of the record.
     pub(crate) fn version_word(&self) -> u64 {
         self.version
@@ -117,16 +136,17 @@ impl<T> Inbox<T> {
     }
 
     pub(crate) fn push(&self, item: T) {
-        let node = Box::into_raw(Box::new(Node {
+        let node = memory::place(Node {
             item,
             next: std::ptr::null_mut(),
             #[cfg(whimbrel_loom)]
             canary: whimbrel_skiplist::model::Canary::new(),
-        }));
+        });
+        let node = node.as_ptr();
         // ORDERING: Relaxed; compared only. Row V11.
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: from the box above, not shared before the exchange succeeds.
+            // SAFETY: placed above, not shared before the exchange succeeds.
             unsafe { (*node).next = top };
             // ORDERING: Release; pairs with the Acquire in `take`: the item (an entry, and that its
             // version is superseded) is seen by who takes it. Row V11.
@@ -180,11 +200,9 @@ impl<T> Iterator for Taken<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        if self.0.is_null() {
-            return None;
-        }
-        // SAFETY: from `push`'s box; taken by this value alone, once.
-        let node = unsafe { Box::from_raw(self.0) };
+        let at = NonNull::new(self.0)?;
+        // SAFETY: `push` placed it; taken by this value alone, once.
+        let node = unsafe { memory::take(at) };
         #[cfg(whimbrel_loom)]
         node.canary.touch();
         self.0 = node.next;

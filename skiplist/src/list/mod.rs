@@ -85,6 +85,7 @@ mod bulk;
 mod clean;
 mod compact;
 mod entry;
+mod found;
 mod handle;
 mod hint;
 mod inner;
@@ -106,6 +107,8 @@ mod words;
 mod work;
 
 pub use bulk::{Segment, SegmentBuilder};
+pub(crate) use scan::prefetch;
 pub use compact::Compacted;
+pub use found::Found;
 pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED, Seen};
 pub use list::{List, Shape};
