@@ -236,7 +236,8 @@ fn commit(
     let first = &batch.ops[0];
     let access = Access::new(&clock.0, first.store(), guard);
     let known = look_up(access, batch);
-    let Some(change) = begin(access, batch, first, expected, known.first().copied().flatten()) else {
+    let Some(change) = begin(access, batch, first, expected, known.first().copied().flatten())
+    else {
         let key = first.key.clone();
         // SAFETY: no version leads to it: it was not published (invariant D3). `batch` is not used
         // after this.

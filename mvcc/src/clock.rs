@@ -244,8 +244,12 @@ impl ClockInner {
         }
         // ORDERING: Relaxed; the fences on both sides order it. Row V1. A failed exchange means that
         // another snapshot with this number moved it: the number is the same, whatever it saw.
-        let moved =
-            self.time.now.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let moved = self.time.now.compare_exchange(
+            number,
+            number + 1,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         match moved {
             Err(seen) if planted(Mutant::FailedMoveTakesSeen) => seen,
             _ => number,

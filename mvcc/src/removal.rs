@@ -57,7 +57,8 @@ impl<'g> Access<'g> {
         // ORDERING: AcqRel; as in `install`. Row V7.
         let acq_rel = order(Mutant::InstallRelaxed, Ordering::AcqRel);
         let (cell, removal) = (record.cell(), InlineStamp::REMOVAL);
-        if cell.compare_exchange(value.word(), removal.word(), acq_rel, Ordering::Relaxed).is_err() {
+        if cell.compare_exchange(value.word(), removal.word(), acq_rel, Ordering::Relaxed).is_err()
+        {
             return false;
         }
         self.store.count_removed(record.key(), value);

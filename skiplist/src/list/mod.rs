@@ -107,8 +107,8 @@ mod words;
 mod work;
 
 pub use bulk::{Segment, SegmentBuilder};
-pub(crate) use scan::prefetch;
 pub use compact::Compacted;
 pub use found::Found;
 pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED, Seen};
 pub use list::{List, Shape};
+pub(crate) use scan::prefetch;
