@@ -264,6 +264,13 @@ impl Barrier {
         }
     }
 
+    /// Whether something was handed over and not reclaimed. A hint, beside others who do either.
+    #[must_use]
+    pub fn has_unreclaimed(&self) -> bool {
+        let stats = self.stats();
+        stats.retired != stats.reclaimed
+    }
+
     #[inline]
     fn open_session(&self) -> u64 {
         // ORDERING: Acquire; pairs with the AcqRel in `flush`. Row B3.
