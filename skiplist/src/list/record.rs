@@ -208,7 +208,7 @@ impl<'g> RecRef<'g> {
     /// For who says that a key is absent because of a seal.
     #[inline]
     fn acquire_seal(self) {
-        if !planted(Mutant::SealNotAcquired) {
+        if !planted(Mutant::RelaxedAbsence) {
             // ORDERING: Acquire fence; pairs with the Release of who sealed the cell: whoever learns that the
             // key is gone sees what that thread had seen. Row K5.
             fence(Ordering::Acquire);
