@@ -136,17 +136,16 @@ impl<T> Inbox<T> {
     }
 
     pub(crate) fn push(&self, item: T) {
-        let node = memory::place(Node {
+        let node = Box::into_raw(Box::new(Node {
             item,
             next: std::ptr::null_mut(),
             #[cfg(whimbrel_loom)]
             canary: whimbrel_skiplist::model::Canary::new(),
-        });
-        let node = node.as_ptr();
+        }));
         // ORDERING: Relaxed; compared only. Row V11.
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: placed above, not shared before the exchange succeeds.
+            // SAFETY: from the box above, not shared before the exchange succeeds.
             unsafe { (*node).next = top };
             // ORDERING: Release; pairs with the Acquire in `take`: the item (an entry, and that its
             // version is superseded) is seen by who takes it. Row V11.
@@ -200,9 +199,11 @@ impl<T> Iterator for Taken<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        let at = NonNull::new(self.0)?;
-        // SAFETY: `push` placed it; taken by this value alone, once.
-        let node = unsafe { memory::take(at) };
+        if self.0.is_null() {
+            return None;
+        }
+        // SAFETY: from `push`'s box; taken by this value alone, once.
+        let node = unsafe { Box::from_raw(self.0) };
         #[cfg(whimbrel_loom)]
         node.canary.touch();
         self.0 = node.next;

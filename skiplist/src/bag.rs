@@ -2,9 +2,6 @@
 //!
 //! Lock-free; there is no pop, so an address that comes back cannot confuse anybody.
 
-use std::ptr::NonNull;
-
-use crate::memory;
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
@@ -44,11 +41,11 @@ impl Bag {
 
     /// Puts an item in.
     pub(crate) fn push(&self, item: Item) {
-        let item = memory::place(item).as_ptr();
+        let item = Box::into_raw(Box::new(item));
         // ORDERING: Relaxed; the value is only compared, nothing is read through it. Row B5.
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: `item` was placed above and is not shared before the exchange.
+            // SAFETY: `item` comes from the box above and is not shared before the exchange.
             unsafe { (*item).next = top };
             // ORDERING: Release; pairs with the Acquire in `take`: publishes the item. Row B5.
             let release = order(Mutant::BagPushRelaxed, Ordering::Release);
@@ -80,9 +77,9 @@ impl Taken {
     pub(crate) unsafe fn reclaim(self) -> (u64, u64) {
         let (mut pieces, mut bytes) = (0, 0);
         let mut next = self.0;
-        while let Some(at) = NonNull::new(next) {
-            // SAFETY: `push` placed it and only one `take` can have returned it.
-            let item = unsafe { memory::take(at) };
+        while !next.is_null() {
+            // SAFETY: `push` made it from a box and only one `take` can have returned it.
+            let item = unsafe { Box::from_raw(next) };
             #[cfg(whimbrel_loom)]
             item.canary.touch();
             next = item.next;

@@ -53,33 +53,6 @@ pub unsafe fn free(at: NonNull<u8>, layout: Layout) {
     unsafe { imp::free(at.as_ptr(), layout) };
 }
 
-/// Puts a value into memory of its own. It does not come back by itself: see [`take`].
-#[must_use]
-#[inline]
-pub fn place<T>(value: T) -> NonNull<T> {
-    const { assert!(size_of::<T>() > 0, "there is something to put there") };
-    // SAFETY: the size is not zero.
-    let at = unsafe { allocate(Layout::new::<T>()) }.cast::<T>();
-    // SAFETY: fresh memory of this layout.
-    unsafe { at.write(value) };
-    at
-}
-
-/// Takes a value out of its memory, which is freed.
-///
-/// # Safety
-///
-/// `at` is from [`place`], and nobody uses it any more.
-#[must_use]
-#[inline]
-pub unsafe fn take<T>(at: NonNull<T>) -> T {
-    // SAFETY: the caller's promise.
-    let value = unsafe { at.read() };
-    // SAFETY: as above; `place` allocated it with this layout.
-    unsafe { free(at.cast(), Layout::new::<T>()) };
-    value
-}
-
 /// Begins to load what lies at an address, which need not be valid.
 #[inline]
 pub fn prefetch(at: NonNull<u8>) {

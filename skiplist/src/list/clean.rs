@@ -193,7 +193,7 @@ impl<'g> Work<'g> {
         }
         let (pieces, bytes) = (records.len(), records.iter().map(|record| record.bytes()).sum());
         self.list.note_retired(bytes);
-        self.retire(Dropped::place(records), pieces, bytes, Dropped::reclaim);
+        self.retire(Dropped::into_raw(records), pieces, bytes, Dropped::reclaim);
     }
 
     fn retire(&self, ptr: *mut u8, pieces: usize, bytes: usize, reclaim: unsafe fn(*mut u8)) {

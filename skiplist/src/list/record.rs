@@ -370,23 +370,22 @@ pub(super) unsafe fn reclaim_record(ptr: *mut u8) {
     unsafe { record.free() };
 }
 
-/// Records that are reclaimed together, in memory of its own.
+/// Records that are reclaimed together.
 pub(super) struct Dropped(Vec<NonNull<RecHeader>>);
 
 impl Dropped {
     /// For [`crate::Guard::retire_several`], with [`Dropped::reclaim`].
-    pub(super) fn place(records: Vec<RecRef<'_>>) -> *mut u8 {
+    pub(super) fn into_raw(records: Vec<RecRef<'_>>) -> *mut u8 {
         let records = records.into_iter().map(RecRef::as_ptr).collect();
-        memory::place(Self(records)).as_ptr().cast()
+        Box::into_raw(Box::new(Self(records))).cast()
     }
 
     /// # Safety
     ///
-    /// `ptr` is from [`Dropped::place`], and nobody else can reach the records.
+    /// `ptr` is from [`Dropped::into_raw`], and nobody else can reach the records.
     pub(super) unsafe fn reclaim(ptr: *mut u8) {
-        let ptr = NonNull::new(ptr.cast::<Self>()).expect("memory is not at address 0");
         // SAFETY: the caller vouches for it.
-        let Self(records) = unsafe { memory::take(ptr) };
+        let Self(records) = *unsafe { Box::from_raw(ptr.cast::<Self>()) };
         records.iter().for_each(|record| memory::prefetch(record.cast()));
         for record in records {
             // SAFETY: as in `reclaim_record`.
