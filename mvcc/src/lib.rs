@@ -16,7 +16,8 @@
 //! # Garbage
 //!
 //! A version that was written over, and the version that says "removed", are garbage as soon as no open
-//! snapshot sees them. A snapshot keeps what it sees and nothing else: versions that came and went between two open
+//! snapshot sees them. (A key that was written once and is removed while no snapshot sees the value leaves no
+//! garbage: it ends with the removal.) A snapshot keeps what it sees and nothing else: versions that came and went between two open
 //! snapshots are collected although both are open. Closing a snapshot is one store, whatever it held.
 //!
 //! *Who collects.* By default writers do: each looks at a few more entries of the dead list than it made. With
@@ -67,7 +68,8 @@
 //!
 //! Each key has a chain of versions, newest first. A write installs its version *pending*, and takes its
 //! snapshot number from the clock afterwards; a snapshot reader that meets a pending version raises the
-//! floor under its number and passes it. `stamp.rs` has the rules of the word that decides, `batch.rs` why a
+//! floor under its number and passes it. `stamp.rs` has the rules of the word that decides, `removal.rs` how most
+//! keys are removed without a version, `batch.rs` why a
 //! batch goes in exactly once, `registry.rs` and `collect.rs` how garbage is known. The protocol follows
 //! versioned compare-and-swap (Wei et al., PPoPP 2021), Jiffy (PPoPP 2022) for batches, and Ben-David et al.
 //! (DISC 2021) for collection; new is that readers raise a floor where those help.
@@ -102,6 +104,7 @@ mod collectors;
 mod compact;
 mod cursor;
 mod dead;
+mod descriptor;
 mod digest;
 mod error;
 mod ingest;
@@ -115,6 +118,7 @@ mod pressure;
 mod queue;
 mod range;
 mod registry;
+mod removal;
 mod snapshot;
 mod stamp;
 mod stats;

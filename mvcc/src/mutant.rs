@@ -153,6 +153,22 @@ mutants! {
     ViewTooOld,
     /// A tombstone is sealed although it hides older versions.
     SealOverOlder,
+    /// A value is removed in place although an open snapshot may not see it.
+    RemovedUnseen,
+    /// A removal in place ends the key although an open snapshot may see the value.
+    EndedUnderSnapshot,
+    /// A removal in place ends the key by a plain store.
+    EndedByStore,
+    /// The end of a key by a removal in place neither acquires nor releases.
+    EndRelaxed,
+    /// Who settles a value settles its removal by the same number.
+    SettledAcrossRemoval,
+    /// The collector takes a removal in place without the value that goes with it.
+    RemovalWithoutValue,
+    /// The load of the oldest open number does not acquire.
+    OldestLoadRelaxed,
+    /// A raise of the oldest open number does not release.
+    OldestRaiseRelaxed,
     /// The owner of a batch leaves its versions indirect.
     NotMadeDirect,
     /// The dead list's entries filed under a closed snapshot stay there until the next one closes.
@@ -173,6 +189,10 @@ mutants! {
     ObservedOverOlder,
     /// Versions that are swept with another one are not told of.
     SweptUnobserved,
+    /// A key is removed in place although its store is observed.
+    RemovedUnobserved,
+    /// A key that was removed in place ends without a word to the observer.
+    EndedUnobserved,
     /// An ingest gets its number when its first entry is in place.
     IngestSettledEarly,
     /// An ingest wins over what was written since it began.

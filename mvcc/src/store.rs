@@ -48,7 +48,8 @@ impl StoreOptions {
     }
 
     /// Nobody collects garbage but who calls [`Store::collect`]. Default: writers share the work.
-    /// Price: superseded versions stay until somebody collects.
+    /// Price: superseded versions stay until somebody collects. (A removal that leaves nothing behind is
+    /// no garbage.)
     #[must_use]
     pub fn with_manual_collection(mut self) -> Self {
         self.collection = CollectedBy::Caller;
@@ -182,6 +183,9 @@ pub(crate) struct StoreInner {
 
 const STRIPES: usize = 4;
 
+/// Versions that a removal in place counts for: itself and the value.
+const REMOVED_IN_PLACE: u64 = 2;
+
 /// A thread's share of the running counts. Each is a difference and may wrap.
 #[derive(Debug, Default)]
 struct Tally {
@@ -256,10 +260,25 @@ impl StoreInner {
         }
     }
 
+    /// Counts that this value, in its record, was removed in place.
+    #[inline]
+    pub(crate) fn count_removed(&self, key: &[u8], old: VersionRef<'_>) {
+        let tally = self.tally();
+        tally.entries.sub(1);
+        if self.options.digest {
+            tally.hashes.sub(old.value().map_or(0, |value| Digest::entry_hash(key, value)));
+        }
+    }
+
+    /// Counts the value and the removal where the collector is to take them away.
+    pub(crate) fn count_left(&self) {
+        self.tally().dead_versions.add(REMOVED_IN_PLACE);
+    }
+
     /// Counts a version that was taken out of its chain.
     pub(crate) fn count_unlinked(&self, version: VersionRef<'_>) {
         let tally = self.tally();
-        tally.dead_versions.sub(1);
+        tally.dead_versions.sub(if version.is_removal() { REMOVED_IN_PLACE } else { 1 });
         tally.version_bytes.sub(version.held());
     }
 

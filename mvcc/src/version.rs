@@ -4,7 +4,8 @@
 //! allocation. The first version of a record most often lies in the record instead and goes with it: the
 //! value in the inline part, whose length the record knows; nothing below; and the stamp in the word that
 //! says so, of the record's cell or of the version above (`inline.rs`). Such a word means something
-//! together with its record only: the one whose cell leads to the chain.
+//! together with its record only: the one whose cell leads to the chain. The same holds for a removal in
+//! place, the version above that one which is no more than such a word; what lies below it is the value.
 //!
 //! Invariants (unsafe code below and in `collect.rs` relies on them).
 //!
@@ -28,7 +29,7 @@ use std::ptr::NonNull;
 use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, memory};
 
 use crate::Error;
-use crate::batch::Descriptor;
+use crate::descriptor::Descriptor;
 use crate::ingest::Job;
 use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, order};
@@ -399,7 +400,8 @@ impl<'g> VersionRef<'g> {
         }
     }
 
-    /// Word of the version below, or 0.
+    /// Word of the version below, or 0. What a removal in place removes has none: the collector takes both
+    /// for one.
     pub(crate) fn older_word(self) -> u64 {
         self.load_older() & !UNLINKED
     }
@@ -413,6 +415,10 @@ impl<'g> VersionRef<'g> {
 
     /// The version below, in the chain of this record.
     pub(crate) fn older(self, record: Record<'g>) -> Option<VersionRef<'g>> {
+        if self.is_removal() {
+            // Every snapshot that is open sees it, or the removal.
+            return Some(Self::Inline(record, InlineStamp::decided(0)));
+        }
         // SAFETY: an `older` word of a version that this guard protects.
         unsafe { Self::from_word(record, self.older_word()) }
     }
@@ -426,6 +432,7 @@ impl<'g> VersionRef<'g> {
     #[inline]
     pub(crate) fn value(self) -> Option<&'g [u8]> {
         match self {
+            Self::Inline(_, stamp) if stamp.is_removal() => None,
             // SAFETY: an inline version of this record.
             Self::Inline(record, _) => Some(unsafe { inline_value(record) }),
             Self::Own(version) => version.value(),
@@ -434,7 +441,16 @@ impl<'g> VersionRef<'g> {
 
     #[inline]
     pub(crate) fn is_tombstone(self) -> bool {
-        matches!(self, Self::Own(version) if version.is_tombstone())
+        match self {
+            Self::Inline(_, stamp) => stamp.is_removal(),
+            Self::Own(version) => version.is_tombstone(),
+        }
+    }
+
+    /// Whether it is a removal in place: of the value in the record, which it comes and goes with.
+    #[inline]
+    pub(crate) fn is_removal(self) -> bool {
+        matches!(self, Self::Inline(_, stamp) if stamp.is_removal())
     }
 
     /// Whether it is of an ingest, running or not.

@@ -1,6 +1,6 @@
 //! Reads and writes of single keys.
 
-use whimbrel_skiplist::{FindOrInsert, Record};
+use whimbrel_skiplist::{FindOrInsert, Found, Record};
 
 use crate::Error;
 use crate::access::{Access, Head};
@@ -192,17 +192,19 @@ impl<'g> Access<'g> {
         decide: impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<T, Error> {
         loop {
-            let record = match decide(None) {
+            let (record, found) = match decide(None) {
                 Step::Put(value, done) => match self.insert(key, value)? {
-                    Some(record) => record,
+                    Some(record) => (record, None),
                     None => return Ok(done),
                 },
-                Step::Keep(answer) | Step::Remove(answer) => match self.find(key) {
-                    Some(record) => record,
-                    None => return Ok(answer),
-                },
+                Step::Keep(answer) | Step::Remove(answer) => {
+                    match self.store.list.find_place(key, self.guard) {
+                        Some(found) => (found.record(), Some(found)),
+                        None => return Ok(answer),
+                    }
+                }
             };
-            if let Some(answer) = self.write_record(record, &decide)? {
+            if let Some(answer) = self.write_record(record, found, &decide)? {
                 return Ok(answer);
             }
         }
@@ -248,10 +250,12 @@ impl<'g> Access<'g> {
         Ok(self.store.list.find_or_insert(key, 0, empty, self.guard)?.record())
     }
 
-    /// Writes over what the record has; none: it was sealed, look for the key's record again.
+    /// Writes over what the record has; none: it was sealed, look for the key's record again. `found` is
+    /// where a search found it.
     fn write_record<'v, T>(
         self,
         mut record: Record<'g>,
+        found: Option<Found<'g>>,
         decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<Option<T>, Error> {
         loop {
@@ -278,6 +282,15 @@ impl<'g> Access<'g> {
             check_value(value.unwrap_or_default())?;
             if planted(Mutant::CaptureEarly) {
                 self.captured(record.key());
+            }
+            if value.is_none()
+                && let Some(value) = old.filter(|old| self.may_remove_in_place(*old))
+            {
+                if self.remove_in_place(record, value, found) {
+                    return Ok(Some(answer));
+                }
+                record = record.follow().0;
+                continue;
             }
             let stamp = if planted(Mutant::SettledBeforeInstall) {
                 StampWord::decided(self.clock.now())

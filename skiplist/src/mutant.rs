@@ -103,6 +103,8 @@ mutants! {
     RelaxedSeal,
     /// A rebuild does not acquire the seal of a record that it drops.
     RelaxedSealLoad,
+    /// Who finds a key sealed does not acquire the seal.
+    RelaxedAbsence,
     /// The load of a head does not acquire.
     RelaxedHeadLoad,
     /// The setting of a head does not release.

@@ -87,6 +87,7 @@ mod bulk;
 mod clean;
 mod compact;
 mod entry;
+mod found;
 mod handle;
 mod hint;
 mod inner;
@@ -110,6 +111,8 @@ mod work;
 
 pub use bulk::{Segment, SegmentBuilder};
 pub use compact::Compacted;
+pub use found::Found;
 pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED, Seen};
 pub use list::{List, Shape};
+pub(crate) use scan::prefetch;
 pub use splice::Run;
