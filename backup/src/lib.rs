@@ -53,15 +53,18 @@
 pub mod block;
 mod bytes;
 pub mod delta;
+mod ends;
 mod error;
 mod export;
 mod file;
 mod inspect;
+mod load;
 pub mod manifest;
 mod open;
 pub mod progress;
 pub mod publish;
 mod reader;
+mod sequence;
 pub mod shard;
 pub mod storage;
 mod verify;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`restore`] | makes the stores of a backup: maps the shards, decodes and rebuilds them in parallel, stitches, replays deltas, compares counts and digests |
 //! | [`Rebuild`] | one ordered key range from encoded blocks to a segment; migration uses it for its data frames |
+//! | [`BackupView`] | answers `get`, `range` and `prefix` from the mapped files of a backup, without loading it |
 //! | [`apply_delta`], [`apply_block`] | puts and removes of a change delta into a store that is there |
 //!
 //! # Guarantees
@@ -40,8 +41,10 @@ mod map;
 mod rebuild;
 mod replay;
 mod restore;
+mod view;
 
 pub use error::Error;
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
 pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
+pub use view::{BackupView, StoreView, ViewCursor, ViewEntries, ViewOptions, ViewStats};
