@@ -15,7 +15,11 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// Reads header and footer of a file that must be of `kind`.
-    pub(crate) fn read<S: Source>(source: &S, kind: FileKind, place: &Place) -> Result<Self, Error> {
+    pub(crate) fn read<S: Source>(
+        source: &S,
+        kind: FileKind,
+        place: &Place,
+    ) -> Result<Self, Error> {
         let (least, len) = ((HEADER_LEN + FOOTER_LEN) as u64, source.len());
         if len < least {
             return Err(Error::WrongLength { place: place.clone(), expected: least, got: len });

@@ -106,7 +106,11 @@ impl Progress for CutOnce {
 
 fn child(scene: &str, dir: &Path) -> i32 {
     match scene {
-        "view" => read_all(dir, |n| if n == 5000 { cut(dir) }),
+        "view" => read_all(dir, |n| {
+            if n == 5000 {
+                cut(dir)
+            }
+        }),
         "restore" => {
             let progress = Arc::new(CutOnce { dir: dir.to_owned(), done: AtomicBool::new(false) });
             let work = Work::default().with_threads(1).with_progress(progress);

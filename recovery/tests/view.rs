@@ -314,7 +314,9 @@ fn every_flipped_bit_and_every_truncation_is_refused_naming_the_file() {
 fn the_ends_of_every_file_are_checked_when_the_backup_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     common::write_backup(dir.path());
-    for (name, good) in common::files(dir.path()).into_iter().filter(|(name, _)| name != "MANIFEST.json") {
+    for (name, good) in
+        common::files(dir.path()).into_iter().filter(|(name, _)| name != "MANIFEST.json")
+    {
         for at in [20, good.len() - 30] {
             let mut bad = good.clone();
             bad[at] ^= 1;

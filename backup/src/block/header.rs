@@ -1,8 +1,8 @@
 //! The header of a block. Every byte may be hostile here.
 
 use super::{
-    BlockKind, Compression, FORMAT_VERSION, HEADER_LEN, MAGIC, MAX_EXPANSION, MAX_RAW_LEN, MAX_SHARED_RAW_LEN,
-    malformed,
+    BlockKind, Compression, FORMAT_VERSION, HEADER_LEN, MAGIC, MAX_EXPANSION, MAX_RAW_LEN,
+    MAX_SHARED_RAW_LEN, malformed,
 };
 use crate::Error;
 use crate::bytes::Fields;
@@ -125,7 +125,12 @@ pub(super) fn wrong_length(place: &Place, expected: usize, got: usize) -> Error 
     Error::WrongLength { place: place.clone(), expected: expected as u64, got: got as u64 }
 }
 
-pub(super) fn limit(place: &Place, what: &'static str, got: usize, limit: usize) -> Result<(), Error> {
+pub(super) fn limit(
+    place: &Place,
+    what: &'static str,
+    got: usize,
+    limit: usize,
+) -> Result<(), Error> {
     if got <= limit {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Walking the entries of a block, with everything checked, and the key that is made from the one before.
 
-use super::read::{Block, RawEntry};
 use super::malformed;
+use super::read::{Block, RawEntry};
 use crate::Error;
 use crate::error::KeyExcerpt;
 
@@ -94,7 +94,11 @@ impl<'a> Entries<'a> {
             self.restart += 1;
         }
         self.started = true;
-        self.key.set(entry.shared, &self.block.body[entry.rest_at..], entry.value_at - entry.rest_at);
+        self.key.set(
+            entry.shared,
+            &self.block.body[entry.rest_at..],
+            entry.value_at - entry.rest_at,
+        );
         self.at = entry.end;
         Some(entry.value(self.block.body))
     }

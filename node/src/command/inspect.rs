@@ -70,8 +70,8 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::TableStyle::new());
     table.set_header([
-        "file", "kind", "store", "bytes", "ratio", "blocks", "LZ4", "entries", "removes", "first", "last",
-        "digest",
+        "file", "kind", "store", "bytes", "ratio", "blocks", "LZ4", "entries", "removes", "first",
+        "last", "digest",
     ]);
     for file in &found.files {
         table.add_row([

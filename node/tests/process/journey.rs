@@ -128,7 +128,8 @@ fn looks_entries_up(backup: &str) {
     let all = json(&["--prefix", "", "--limit", "2"]);
     assert_eq!((all["entries"].as_array().map(Vec::len), &all["more"]), (Some(2), &true.into()));
     let first = &all["entries"][0];
-    let (store, key) = (first["store"].as_str().expect("text"), first["key"].as_str().expect("text"));
+    let (store, key) =
+        (first["store"].as_str().expect("text"), first["key"].as_str().expect("text"));
     let one = json(&["--store", store, "--get", key]);
     assert_eq!((&one["entries"][0], &one["more"]), (first, &false.into()));
     assert!(whimbrel_succeeds(&["inspect", backup, "--get", key]).contains(key));

@@ -80,11 +80,7 @@ impl<'v> LayerCursor<'v> {
     }
 
     /// Moves to the first entry of the bound, seen in that direction.
-    pub(super) fn seek(
-        &mut self,
-        bound: Bound<&[u8]>,
-        direction: Direction,
-    ) -> Result<(), Error> {
+    pub(super) fn seek(&mut self, bound: Bound<&[u8]>, direction: Direction) -> Result<(), Error> {
         self.block = None;
         match direction {
             Direction::Forward => self.seek_forward(bound),

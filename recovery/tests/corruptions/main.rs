@@ -136,7 +136,11 @@ fn samples() -> Vec<Sample> {
     vec![
         Sample::new(&keys, 500, default),
         Sample::new(&names, 300, default.with_block_bytes(700).with_restart_interval(5)),
-        Sample::new(&names, 300, default.with_block_bytes(4000).with_compression(Compression::None)),
+        Sample::new(
+            &names,
+            300,
+            default.with_block_bytes(4000).with_compression(Compression::None),
+        ),
         Sample::new(&long, 4, default),
     ]
 }
@@ -250,7 +254,8 @@ fn random_damage_with_right_checksums_makes_no_reader_panic_or_take_memory() {
         let crc = |bytes: &[u8]| format!("\"crc32c\": \"{:08x}\"", file_crc(bytes));
         let body = text.replace(&crc(&file.good), &crc(&bad));
         let body = body.split_at(body.len() - 23).0;
-        let manifest = format!("{body}\"crc32c\": \"{:08x}\"\n}}\n", crc32c::crc32c(body.as_bytes()));
+        let manifest =
+            format!("{body}\"crc32c\": \"{:08x}\"\n}}\n", crc32c::crc32c(body.as_bytes()));
         sample.put(MANIFEST, manifest.as_bytes());
         for check in CHECKS {
             match run(sample, check, &what) {

@@ -17,8 +17,7 @@ const BLOCK: usize = 60 << 10;
 /// Rates of copying, packing, unpacking and checksumming on that many threads, in the bytes that go in (of
 /// unpacking: that come out). `sample` is what stands in the blocks.
 pub(crate) fn rates(sample: &[u8], threads: usize) -> Vec<Row> {
-    let packed: Vec<Vec<u8>> =
-        sample.chunks(BLOCK).map(lz4_flex::block::compress).collect();
+    let packed: Vec<Vec<u8>> = sample.chunks(BLOCK).map(lz4_flex::block::compress).collect();
     let bytes = float((sample.len() * threads) as u64);
     let rate = |what: &str, work: &(dyn Fn() + Sync)| {
         work();
@@ -28,7 +27,9 @@ pub(crate) fn rates(sample: &[u8], threads: usize) -> Vec<Row> {
     vec![
         rate("memcpy", &|| drop(black_box(sample.to_vec()))),
         rate("LZ4, packing", &|| {
-            sample.chunks(BLOCK).for_each(|block| drop(black_box(lz4_flex::block::compress(block))));
+            sample
+                .chunks(BLOCK)
+                .for_each(|block| drop(black_box(lz4_flex::block::compress(block))));
         }),
         rate("LZ4, unpacking", &|| {
             let mut out = vec![0; BLOCK];

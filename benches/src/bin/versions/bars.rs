@@ -228,7 +228,12 @@ fn batch(size: &Size) -> Vec<Row> {
         });
         ratios.push(batches.as_secs_f64() / single.as_secs_f64());
     }
-    vec![Row::at_most("batch of 10 over one store, an entry", 2.0, median(ratios), "x of single puts")]
+    vec![Row::at_most(
+        "batch of 10 over one store, an entry",
+        2.0,
+        median(ratios),
+        "x of single puts",
+    )]
 }
 
 /// What versions cost on insert and get against the list alone.
