@@ -156,7 +156,7 @@ proptest! {
         let view = BackupView::open_with(dir.path(), &view_options).unwrap();
         let store = view.store("s").unwrap();
         for key in probes.iter().chain(model.keys()).chain(deltas.iter().flat_map(|d| d.keys())) {
-            prop_assert_eq!(store.get(key).unwrap().as_ref(), model.get(key), "{:?}", key);
+            prop_assert_eq!(store.get(key).unwrap(), model.get(key).cloned(), "{:?}", key);
         }
         for (lo, hi) in ranges {
             check_range(store, &model, &KeyRange { lo, hi });
