@@ -8,7 +8,7 @@ use super::BackupView;
 use super::file::ViewFile;
 use crate::Error;
 
-/// Files of a view, by position; their key ranges ascend and do not overlap.
+/// Files of a view, by position; their key ranges ascend and do not overlap, and each has a block.
 #[derive(Debug)]
 pub(super) struct Layer {
     files: Range<usize>,
@@ -157,7 +157,7 @@ impl<'v> LayerCursor<'v> {
     fn enter_last(&mut self, file: usize) -> Result<(), Error> {
         match self.files[file].reader()?.blocks().checked_sub(1) {
             Some(number) => self.enter_end((file, number)),
-            // Only a delta can be without entries, and it is alone in its layer.
+            // Files without blocks belong to no layer.
             None => Ok(()),
         }
     }

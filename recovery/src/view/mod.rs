@@ -151,7 +151,10 @@ impl BackupView {
                 for record in records {
                     let source = FileSource::open(&backup.path(record))?;
                     backup.check_ends(&source, number, kind, record)?;
-                    files.push(ViewFile::new(&backup, files.len(), number, kind, record));
+                    // A delta may be without entries: there is nothing to look for in it.
+                    if record.blocks > 0 {
+                        files.push(ViewFile::new(&backup, files.len(), number, kind, record));
+                    }
                 }
                 layers.push(Layer::new(start..files.len()));
             }
