@@ -47,4 +47,6 @@ pub use error::Error;
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
 pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
-pub use view::{BackupView, StoreView, ViewCursor, ViewEntries, ViewOptions, ViewStats};
+pub use view::{
+    BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats,
+};

@@ -9,6 +9,9 @@ use super::BackupView;
 use super::layer::{Direction, Layer, LayerCursor};
 use crate::Error;
 
+/// Key and value of an entry, lent until the cursor moves.
+pub type ViewEntry<'c> = (&'c [u8], &'c [u8]);
+
 /// Walks the entries of a range of a [`StoreView`](super::StoreView), in key order or against it.
 ///
 /// # Performance
@@ -66,7 +69,7 @@ impl<'v> ViewCursor<'v> {
     ///
     /// # Errors
     /// [`Error::Backup`] naming file and block of the first damage met. The walk is over then.
-    pub fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, Error> {
+    pub fn next_entry(&mut self) -> Result<Option<ViewEntry<'_>>, Error> {
         let found = match self.advance() {
             Ok(found) => found,
             Err(error) => {

@@ -39,7 +39,7 @@ use whimbrel_mvcc::KeyRange;
 
 use crate::Error;
 use cache::BlockCache;
-pub use cursor::{ViewCursor, ViewEntries};
+pub use cursor::{ViewCursor, ViewEntries, ViewEntry};
 use file::ViewFile;
 use layer::Layer;
 
