@@ -31,6 +31,19 @@ san *ARGS:
 # ThreadSanitizer over the stress tests, with a standard library built for it
 tsan *ARGS:
     ./ci/tsan.sh {{ARGS}}
+
+# Fuzz targets of fuzz/, for so many seconds each
+fuzz *ARGS:
+    ./ci/fuzz.sh {{ARGS}}
+
+# Random damage of many bytes on backups, refused by every reader
+damage *ARGS:
+    ./ci/damage.sh {{ARGS}}
+
+# The second reader of the format on the golden files
+format *ARGS:
+    ./ci/format.sh {{ARGS}}
+
 # Plants each defect and requires that a model finds it, or a reason why none does
 mutants *ARGS:
     ./ci/mutants.sh {{ARGS}}

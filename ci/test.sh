@@ -39,6 +39,9 @@ done
 echo "-- garbage"
 cargo run --quiet -p whimbrel-mvcc --example garbage >/dev/null
 
+echo "== the format's second reader"
+./ci/format.sh
+
 echo "== loom models, fast set"
 ./ci/loom.sh
 

@@ -1,10 +1,12 @@
-//! Says what a backup consists of, from manifest, indexes and footers; no block is read.
+//! Says what a backup consists of, from manifest, indexes, footers, and the headers of blocks; no stored byte of a
+//! block is read.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::Error;
+use crate::block::Compression;
 use crate::file::FileKind;
 use crate::manifest::{FileRecord, Manifest};
 use crate::open::Backup;
@@ -30,7 +32,7 @@ pub struct Inspection {
 }
 
 /// One file of an [`Inspection`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FileInspection {
     /// Name of the file.
@@ -39,8 +41,18 @@ pub struct FileInspection {
     pub kind: &'static str,
     /// Name of its store.
     pub store: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes of its keys and values.
+    pub raw_bytes: u64,
+    /// `raw_bytes / bytes`.
+    pub ratio: f64,
+    /// Digest of its entries with a value, 16 hex digits.
+    pub digest: String,
     /// Blocks in it.
     pub blocks: usize,
+    /// Blocks that are compressed; the others are stored as they are.
+    pub lz4_blocks: usize,
     /// Length of its longest block in bytes.
     pub longest_block: usize,
     /// Entries with a value.
@@ -56,7 +68,7 @@ pub struct FileInspection {
 /// Looks at the backup in `dir`.
 ///
 /// # Complexity
-/// Linear in manifest and indexes.
+/// Linear in manifest and indexes, and 32 bytes are read for every block.
 ///
 /// # Errors
 /// Whatever is wrong with manifest, headers, indexes and footers. Damage inside of blocks is found by
@@ -68,6 +80,11 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     let mut add = |store: u32, kind: FileKind, record: &FileRecord| {
         let source = FileSource::open(&backup.path(record))?;
         let file = backup.open_file(source, store, kind, record)?;
+        let mut lz4_blocks = 0;
+        for number in 0..file.blocks() {
+            let header = file.block_header(number)?;
+            lz4_blocks += usize::from(header.compression() == Compression::Lz4);
+        }
         files.push(FileInspection {
             file: record.file.clone(),
             kind: match kind {
@@ -77,7 +94,12 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
                 FileKind::Sorted => "sorted file",
             },
             store: manifest.stores[store as usize].name.clone(),
+            bytes: record.bytes,
+            raw_bytes: record.raw_bytes,
+            ratio: ratio(record.raw_bytes, record.bytes),
+            digest: format!("{:016x}", record.digest),
             blocks: file.blocks(),
+            lz4_blocks,
             longest_block: file.longest_block(),
             entries: record.entries,
             removes: record.removes,
@@ -90,8 +112,13 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     let sum = |of: fn(&FileRecord) -> u64| manifest.files().map(|(_, _, record)| of(record)).sum();
     let (raw_bytes, stored_bytes): (u64, u64) =
         (sum(|record| record.raw_bytes), sum(|record| record.bytes));
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
-    let ratio = rate(raw_bytes, stored_bytes as f64);
+    let ratio = ratio(raw_bytes, stored_bytes);
     let manifest = manifest.clone();
     Ok(Inspection { dir: dir.to_owned(), manifest, raw_bytes, stored_bytes, ratio, files })
+}
+
+/// How many bytes of keys and values a stored byte stands for.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+fn ratio(raw_bytes: u64, stored_bytes: u64) -> f64 {
+    rate(raw_bytes, stored_bytes as f64)
 }

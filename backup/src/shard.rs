@@ -12,7 +12,8 @@ use crate::Error;
 use crate::block::BlockOptions;
 use crate::error::{Part, Place};
 pub use crate::file::{BackupId, FileIdentity, FileKind, Tally};
-pub use crate::reader::{Buffers, FileReader, FileSource, Sequence, Source, check_tally};
+pub use crate::reader::{Buffers, FileReader, FileSource, Source, check_tally};
+pub use crate::sequence::Sequence;
 pub use crate::writer::FileSummary;
 use crate::writer::FileWriter;
 

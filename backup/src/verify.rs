@@ -9,7 +9,8 @@ use crate::file::{FileKind, Tally};
 use crate::manifest::FileRecord;
 use crate::open::Backup;
 use crate::progress::{Work, rate};
-use crate::reader::{Buffers, FileReader, FileSource, Sequence, Source};
+use crate::reader::{Buffers, FileReader, FileSource, Source};
+use crate::sequence::Sequence;
 
 /// What [`verify()`] read.
 #[derive(Debug, Clone, PartialEq, Serialize)]

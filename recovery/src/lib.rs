@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`restore`] | makes the stores of a backup: maps the shards, decodes and rebuilds them in parallel, stitches, replays deltas, compares counts and digests |
 //! | [`Rebuild`] | one ordered key range from encoded blocks to a segment; migration uses it for its data frames |
+//! | [`BackupView`] | answers `get`, `range` and `prefix` from the mapped files of a backup, without loading it |
 //! | [`apply_delta`], [`apply_block`] | puts and removes of a change delta into a store that is there |
 //! | [`ingest()`] | sorted files into a store that is being used: verified first, visible at one moment |
 //! | [`Sorter`] | unsorted entries into a store through segments, parallel and in bounded memory, or into a sorted file |
@@ -45,6 +46,7 @@ mod rebuild;
 mod replay;
 mod restore;
 mod sort;
+mod view;
 
 pub use error::Error;
 pub use ingest::{IngestOptions, IngestReport, JobId, ingest, ingest_into};
@@ -52,3 +54,6 @@ pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
 pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
 pub use sort::{SortOptions, SortReport, Sorter};
+pub use view::{
+    BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats,
+};

@@ -218,7 +218,7 @@ fn rebuild_shard(
         lo: Bound::Included(record.first_key.clone()),
         hi: Bound::Included(record.last_key.clone()),
     };
-    let mut rebuild = Rebuild::with_key_prefix(range, prefix);
+    let mut rebuild = Rebuild::with_key_prefix(range, prefix).with_most_raw_bytes(record.raw_bytes);
     let mut buffers = Buffers::default();
     for number in 0..file.blocks() {
         if work.is_cancelled() {

@@ -1,10 +1,11 @@
-//! `whimbrel inspect`: says what a backup consists of.
+//! `whimbrel inspect`: says what a backup consists of, and looks entries up in it without loading it.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::Error;
+use crate::lookup::{Wanted, look_up, read_bytes};
 use crate::restore::newest_backup;
 
 /// Arguments of `whimbrel inspect`.
@@ -13,17 +14,41 @@ pub struct InspectArgs {
     /// The backup, or a directory of `whimbrel import` (its newest checkpoint is taken)
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// Print the entry of this key; `\xNN` stands for any byte, as in what is printed
+    #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
+    pub get: Option<String>,
+    /// Print the entries whose keys begin so; an empty prefix is all of them
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// Look in this store only
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+    /// Print so many entries at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// Reads manifest and footers and prints them.
+/// Reads manifest and footers and prints them; or opens the backup read-only and prints entries.
 ///
 /// # Errors
 ///
-/// [`Error::Backup`] when there is no backup, or its manifest or a footer is damaged.
+/// [`Error::Backup`] when there is no backup, or its manifest or a footer is damaged. [`Error::Usage`] for a key
+/// that cannot be read, [`Error::Recovery`] naming file and block when an entry cannot be looked up.
 pub fn run(args: InspectArgs) -> Result<(), Error> {
+    let bytes = |text: &String| {
+        read_bytes(text).map_err(|message| Error::Usage { command: "inspect", message })
+    };
+    let wanted = match (&args.get, &args.prefix) {
+        (Some(key), _) => Some(Wanted::Key(bytes(key)?)),
+        (None, Some(prefix)) => Some(Wanted::Prefix(bytes(prefix)?)),
+        (None, None) => None,
+    };
+    if let Some(wanted) = wanted {
+        return entries(&args, &wanted);
+    }
     let found = whimbrel_backup::inspect(&newest_backup(&args.dir))?;
     if args.json {
         let json = serde_json::to_string(&found)
@@ -44,20 +69,46 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
     );
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::TableStyle::new());
-    table.set_header(["file", "kind", "store", "blocks", "entries", "removes", "first", "last"]);
+    table.set_header([
+        "file", "kind", "store", "bytes", "ratio", "blocks", "LZ4", "entries", "removes", "first",
+        "last", "digest",
+    ]);
     for file in &found.files {
         table.add_row([
             file.file.clone(),
             file.kind.to_owned(),
             file.store.clone(),
+            file.bytes.to_string(),
+            format!("{:.2}", file.ratio),
             file.blocks.to_string(),
+            file.lz4_blocks.to_string(),
             file.entries.to_string(),
             file.removes.to_string(),
             shorten(&file.first_key),
             shorten(&file.last_key),
+            file.digest.clone(),
         ]);
     }
     println!("{table}");
+    Ok(())
+}
+
+/// Prints what was looked for, from the mapped files.
+fn entries(args: &InspectArgs, wanted: &Wanted) -> Result<(), Error> {
+    let dir = newest_backup(&args.dir);
+    let (found, more) = look_up(&dir, args.store.as_deref(), wanted, args.limit)?;
+    if args.json {
+        println!("{}", serde_json::json!({ "entries": found, "more": more }));
+        return Ok(());
+    }
+    for entry in &found {
+        println!("{}  {}  {}", entry.store, entry.key, entry.value);
+    }
+    match (found.is_empty(), more) {
+        (true, _) => eprintln!("no such entry"),
+        (false, true) => eprintln!("there are more than {}: --limit prints more", args.limit),
+        (false, false) => {}
+    }
     Ok(())
 }
 
