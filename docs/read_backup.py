@@ -235,7 +235,7 @@ def read_file(data, name, kind, backup_id, store, record):
     first_key = table[0][3] if table else b""
     if first_key.hex() != record["first_key"] or last_key.hex() != record["last_key"]:
         footer("another key range than the manifest's")
-    found = read_blocks(data, table, 1 if kind == 1 else 2, refuse_in)
+    found = read_blocks(data, table, 2 if kind == 2 else 1, refuse_in)
     tally = Tally()
     for key, value in found:
         tally.add(key, value)
@@ -305,6 +305,7 @@ TOP = {
     "crc32c": "hex 8",
 }
 STORE = {"name": TEXT, "entries": COUNT, "digest": "hex 16", "shards": LIST, "deltas": LIST}
+STORE_OPTIONAL = {"gc_deltas": LIST}
 FILE = {
     "file": TEXT,
     "bytes": COUNT,
@@ -323,12 +324,13 @@ def refuse_manifest(why):
     raise Refused(MANIFEST, "the file as a whole", why)
 
 
-def check_members(found, wanted):
-    """Exactly these members, each of its type."""
-    if not isinstance(found, dict) or set(found) != set(wanted):
+def check_members(found, wanted, optional=()):
+    """Exactly these members, and perhaps the optional ones, each of its type."""
+    if not isinstance(found, dict) or set(found) - set(optional) != set(wanted):
         refuse_manifest("members are missing or unknown")
-    for name, kind in wanted.items():
-        value = found[name]
+    kinds = {**wanted, **dict(optional)}
+    for name, value in found.items():
+        kind = kinds[name]
         if kind is None:
             continue
         if isinstance(kind, str):
@@ -368,11 +370,11 @@ def read_manifest(data):
     check_members(manifest, TOP)
     names, files = set(), {MANIFEST}
     for store in manifest["stores"]:
-        check_members(store, STORE)
+        check_members(store, STORE, STORE_OPTIONAL)
         if not 1 <= len(store["name"].encode()) <= MAX_STORE_NAME or store["name"] in names:
             refuse_manifest("the name of a store is empty, too long, or there twice")
         names.add(store["name"])
-        for prefix, records in (("shard", store["shards"]), ("delta", store["deltas"])):
+        for _, prefix, records in files_of(store):
             for record in records:
                 check_members(record, FILE)
                 number = re.fullmatch(rf"{prefix}-(\d{{4}}|[1-9]\d{{4,9}})", record["file"], re.ASCII)
@@ -381,6 +383,15 @@ def read_manifest(data):
                 files.add(record["file"])
         check_shards(store)
     return manifest, files
+
+
+def files_of(store):
+    """Kind, first part of the name, and records of a store's files, in the order in which they are applied."""
+    return (
+        (1, "shard", store["shards"]),
+        (3, "gc", store.get("gc_deltas", [])),
+        (2, "delta", store["deltas"]),
+    )
 
 
 def check_shards(store):
@@ -394,7 +405,12 @@ def check_shards(store):
         last = last_key
         entries += record["entries"]
         digest = (digest + int(record["digest"], 16)) & MASK
-    if not store["deltas"] and (entries, f"{digest:016x}") != (store["entries"], store["digest"]):
+    for record in store.get("gc_deltas", []):
+        if record["entries"] == 0 or record["removes"] != 0 or record["first_key"] > record["last_key"]:
+            refuse_manifest("impossible counts or key range of a GC delta")
+    if store["deltas"] or store.get("gc_deltas"):
+        return
+    if (entries, f"{digest:016x}") != (store["entries"], store["digest"]):
         refuse_manifest("a store's shards do not add up to it")
 
 
@@ -417,7 +433,7 @@ def read_backup(directory):
     stores = []
     for number, store in enumerate(manifest["stores"]):
         entries = {}
-        for kind, records in ((1, store["shards"]), (2, store["deltas"])):
+        for kind, _, records in files_of(store):
             for record in records:
                 data = read_bytes(directory, record["file"])
                 for key, value in read_file(data, record["file"], kind, manifest["id"], number, record):

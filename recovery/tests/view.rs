@@ -83,6 +83,7 @@ fn write(
         entries: digest.count,
         digest: digest.sum,
         shards: write_shards(&backup, entries, shards, options),
+        gc_deltas: Vec::new(),
         deltas: (0_u32..)
             .zip(deltas)
             .map(|(number, changes)| write_delta(&backup, number, changes, options))

@@ -16,7 +16,7 @@
 //!
 //! # Layers
 //!
-//! A store is a list of *layers*, oldest first: its shards, then one layer for each change delta. A layer
+//! A store is a list of *layers*, oldest first: its shards, then one layer for each GC delta, then one for each change delta. A layer
 //! is a run of files whose key ranges ascend and do not overlap. Of a key that several layers have, the
 //! newest counts; a remove hides what is older.
 //!
@@ -201,8 +201,11 @@ impl BackupView {
 /// `Manifest::decode` has refused shards of which that is not true.
 fn layers_of(store: &StoreRecord) -> impl Iterator<Item = (FileKind, &[FileRecord])> {
     let shards = std::iter::once((FileKind::Shard, store.shards.as_slice()));
+    let gc_deltas = store.gc_deltas.iter().map(std::slice::from_ref);
     let deltas = store.deltas.iter().map(std::slice::from_ref);
-    shards.chain(deltas.map(|delta| (FileKind::ChangeDelta, delta)))
+    shards
+        .chain(gc_deltas.map(|delta| (FileKind::GcDelta, delta)))
+        .chain(deltas.map(|delta| (FileKind::ChangeDelta, delta)))
 }
 
 /// One store of a [`BackupView`], as it is when everything is restored.

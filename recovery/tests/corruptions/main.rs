@@ -113,6 +113,7 @@ fn write(dir: &Path, entries: &common::Entries, changes: usize, options: BlockOp
         entries: digest.count,
         digest: digest.sum,
         shards,
+        gc_deltas: Vec::new(),
         deltas,
     }];
     manifest.user = serde_json::json!({ "resume": [1, 2, 3] });
