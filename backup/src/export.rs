@@ -10,7 +10,7 @@ use whimbrel_mvcc::{KeyRange, Snapshot};
 use crate::Error;
 use crate::block::BlockOptions;
 use crate::file::BackupId;
-use crate::manifest::{FileRecord, Manifest, StoreRecord, check_store_name};
+use crate::manifest::{FileRecord, Link, Manifest, StoreRecord, check_store_name};
 use crate::progress::{Work, rate};
 use crate::publish::{BackupWriter, Sink};
 use crate::shard::ShardWriter;
@@ -18,7 +18,7 @@ use crate::storage::{Directory, Storage};
 use whimbrel_mvcc::Digest;
 
 /// Entries between two looks at the cancel flag, and between two reports of progress.
-const STEP: u64 = 4096;
+pub(crate) const STEP: u64 = 4096;
 
 /// Entries that are worth a shard of their own, unless the caller says how many shards.
 const ENTRIES_PER_SHARD: usize = 50_000;
@@ -34,10 +34,10 @@ const ENTRIES_PER_SHARD: usize = 50_000;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ExportOptions {
-    work: Work,
-    blocks: BlockOptions,
+    pub(crate) work: Work,
+    pub(crate) blocks: BlockOptions,
     shards_per_store: Option<usize>,
-    user: serde_json::Value,
+    pub(crate) user: serde_json::Value,
 }
 
 impl ExportOptions {
@@ -71,7 +71,8 @@ impl ExportOptions {
         self
     }
 
-    fn shards(&self, snapshot: &Snapshot) -> usize {
+    /// Ranges that a store is written in.
+    pub(crate) fn shards(&self, snapshot: &Snapshot) -> usize {
         self.shards_per_store.unwrap_or_else(|| {
             let wanted = snapshot.store().len_estimate() / ENTRIES_PER_SHARD;
             wanted.clamp(1, 4 * self.work.threads())
@@ -183,9 +184,19 @@ pub fn export_to(
     storage: &dyn Storage,
     options: &ExportOptions,
 ) -> Result<ExportReport, Error> {
+    export_as(BackupId::generate(), stores, storage, options).map(|(report, _)| report)
+}
+
+/// [`export_to`] under an identity. Answers what names the backup for good, too.
+pub(crate) fn export_as(
+    id: BackupId,
+    stores: &[(String, Snapshot)],
+    storage: &dyn Storage,
+    options: &ExportOptions,
+) -> Result<(ExportReport, Link), Error> {
     let started = Instant::now();
     let snapshot = check_stores(stores)?;
-    let backup = BackupWriter::begin(storage, BackupId::generate())?;
+    let backup = BackupWriter::begin(storage, id)?;
     let tasks = plan(stores, options);
     let estimate: usize = stores.iter().map(|(_, shown)| shown.store().len_estimate()).sum();
     tracing::debug!(stores = stores.len(), ranges = tasks.len(), snapshot, "export begins");
@@ -214,6 +225,7 @@ pub fn export_to(
         (store.entries, store.digest) = (digest.count, digest.sum);
         store.shards.push(record);
     }
+    let link = manifest.link()?;
     backup.publish(&manifest)?;
     let report = ExportReport {
         snapshot,
@@ -224,15 +236,15 @@ pub fn export_to(
         shards,
     };
     tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
-    Ok(report)
+    Ok((report, link))
 }
 
 /// One key range of one store.
-struct Task<'s> {
-    store: u32,
-    number: u32,
-    snapshot: &'s Snapshot,
-    range: KeyRange,
+pub(crate) struct Task<'s> {
+    pub(crate) store: u32,
+    pub(crate) number: u32,
+    pub(crate) snapshot: &'s Snapshot,
+    pub(crate) range: KeyRange,
 }
 
 fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
@@ -248,7 +260,7 @@ fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Ta
 }
 
 /// Writes one range; no file where the snapshot sees nothing in it.
-fn write_shard(
+pub(crate) fn write_shard(
     backup: &BackupWriter<'_>,
     task: &Task<'_>,
     blocks: BlockOptions,
@@ -256,13 +268,17 @@ fn write_shard(
 ) -> Result<Option<FileRecord>, Error> {
     let mut cursor = task.snapshot.range(task.range.clone());
     let mut writer: Option<ShardWriter<Sink>> = None;
-    let (mut entries, mut bytes) = (0, 0);
+    let (mut entries, mut bytes, mut written) = (0, 0, 0);
     while let Some((key, value)) = cursor.next_entry() {
         let writer = match &mut writer {
             Some(writer) => writer,
             none => none.insert(backup.shard(task.store, task.number, blocks)?),
         };
         writer.push(key, value)?;
+        if writer.written() != written {
+            work.wrote(writer.written() - written)?;
+            written = writer.written();
+        }
         entries += 1;
         bytes += (key.len() + value.len()) as u64;
         if entries == STEP {
@@ -274,11 +290,13 @@ fn write_shard(
         }
     }
     work.add(entries, bytes);
-    writer.map(|writer| backup.finish_shard(writer)).transpose()
+    let record = writer.map(|writer| backup.finish_shard(writer)).transpose()?;
+    work.wrote(record.as_ref().map_or(0, |record| record.bytes - written))?;
+    Ok(record)
 }
 
 /// Names must be usable and different, numbers must be the same. Answers the number.
-fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
+pub(crate) fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
     let mut names = HashSet::new();
     let first = stores.first().map_or(0, |(_, snapshot)| snapshot.number());
     for (name, snapshot) in stores {
@@ -294,12 +312,12 @@ fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
     Ok(first)
 }
 
-fn empty_store(name: &str) -> StoreRecord {
+pub(crate) fn empty_store(name: &str) -> StoreRecord {
     let (name, shards, deltas) = (name.to_owned(), Vec::new(), Vec::new());
     StoreRecord { name, entries: 0, digest: 0, shards, deltas }
 }
 
-fn now_unix_ms() -> u64 {
+pub(crate) fn now_unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

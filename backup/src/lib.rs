@@ -12,6 +12,8 @@
 //! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
 //! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
 //! | [`export()`] | writes the visible entries of snapshots, in parallel, beside running writers |
+//! | [`export_incremental`], [`Tracker`] | writes what changed since a backup; follows the changes so that it is fast |
+//! | [`repository`] | a directory of backups in chains: backing up, finding, pruning |
 //! | [`verify()`], [`inspect()`] | reads every byte of a backup; reads only what describes it |
 //! | [`progress`] | threads, progress and cancellation of all long work |
 //!
@@ -56,12 +58,16 @@ pub mod delta;
 mod error;
 mod export;
 mod file;
+mod hex;
+mod incremental;
 mod inspect;
 pub mod manifest;
 mod open;
+mod pace;
 pub mod progress;
 pub mod publish;
 mod reader;
+pub mod repository;
 pub mod shard;
 pub mod storage;
 mod verify;
@@ -69,8 +75,9 @@ mod writer;
 
 pub use error::{Error, KeyExcerpt, Part, Place};
 pub use export::{ExportOptions, ExportReport, ShardReport, export, export_to};
+pub use incremental::{IncrementalReport, Tracker, TrackerOptions, Ways, export_incremental};
 pub use inspect::{FileInspection, Inspection, inspect};
 pub use open::Backup;
-pub use progress::{Cancel, Progress, Work};
-pub use verify::{VerifyReport, verify, verify_with};
+pub use progress::{Cancel, Meter, Progress, Speed, Work};
+pub use verify::{VerifyReport, verify, verify_chain, verify_with};
 pub use whimbrel_mvcc::Digest;

@@ -224,6 +224,29 @@ impl<S: Source> FileReader<S> {
         }
     }
 
+    /// Number of the first block that may hold `key` or a greater one: the block before it ends below. As
+    /// many as there are blocks when the last key is smaller.
+    ///
+    /// # Complexity
+    /// A binary search over the index.
+    #[must_use]
+    pub fn block_from(&self, key: &[u8]) -> usize {
+        if self.last_key() < key {
+            return self.blocks.len();
+        }
+        let after = self.blocks.partition_point(|entry| &self.index[entry.key.clone()] <= key);
+        after.saturating_sub(1)
+    }
+
+    /// First key of block `number`.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    #[must_use]
+    pub fn block_key(&self, number: usize) -> &[u8] {
+        &self.index[self.blocks[number].key.clone()]
+    }
+
     /// Reads and decodes block `number`, and checks it against the index.
     ///
     /// # Errors
