@@ -3,6 +3,8 @@
 //! | item | what it does |
 //! |---|---|
 //! | [`restore`] | makes the stores of a backup: maps the shards, decodes and rebuilds them in parallel, stitches, replays deltas, compares counts and digests |
+//! | [`restore_chain`] | the same for a full backup and the incremental ones that continue it |
+//! | [`estimate`] | what a restore will read and take, before it begins |
 //! | [`Rebuild`] | one ordered key range from encoded blocks to a segment; migration uses it for its data frames |
 //! | [`apply_delta`], [`apply_block`] | puts and removes of a change delta into a store that is there |
 //!
@@ -37,6 +39,9 @@
 
 mod error;
 mod map;
+mod memory;
+mod options;
+mod plan;
 mod rebuild;
 mod replay;
 mod restore;
@@ -44,4 +49,6 @@ mod restore;
 pub use error::Error;
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
-pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
+pub use options::RestoreOptions;
+pub use plan::{Estimate, estimate};
+pub use restore::{RestoreReport, Restored, restore, restore_chain};

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod import;
 pub mod inspect;
 pub mod migrate;
+pub mod prune;
 pub mod query;
 pub mod restore;
 pub mod serve;
