@@ -206,11 +206,29 @@ pub(crate) fn export_as(
         let record = write_shard(&backup, task, options.blocks, work)?;
         Ok::<_, Error>(record.map(|record| (task.store, record, begun.elapsed().as_secs_f64())))
     })?;
-    let mut manifest = Manifest::new(backup.id(), now_unix_ms(), snapshot);
+    let written = written.into_iter().flatten();
+    let (manifest, shards) = list(backup.id(), snapshot, stores, options, written);
+    let link = manifest.link()?;
+    backup.publish(&manifest)?;
+    let report = report(&manifest, shards, started);
+    tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
+    Ok((report, link))
+}
+
+/// The manifest of these shards, which came with their store's position and the time that each took; and
+/// what the report says of each.
+pub(crate) fn list(
+    id: BackupId,
+    snapshot: u64,
+    stores: &[(String, Snapshot)],
+    options: &ExportOptions,
+    written: impl Iterator<Item = (u32, FileRecord, f64)>,
+) -> (Manifest, Vec<ShardReport>) {
+    let mut manifest = Manifest::new(id, now_unix_ms(), snapshot);
     manifest.stores = stores.iter().map(|(name, _)| empty_store(name)).collect();
     manifest.user = options.user.clone();
-    let mut shards = Vec::with_capacity(written.len());
-    for (store, record, seconds) in written.into_iter().flatten() {
+    let mut shards = Vec::new();
+    for (store, record, seconds) in written {
         let store = &mut manifest.stores[store as usize];
         shards.push(ShardReport {
             file: record.file.clone(),
@@ -225,21 +243,26 @@ pub(crate) fn export_as(
         (store.entries, store.digest) = (digest.count, digest.sum);
         store.shards.push(record);
     }
-    let link = manifest.link()?;
-    backup.publish(&manifest)?;
-    let report = ExportReport {
-        snapshot,
+    (manifest, shards)
+}
+
+pub(crate) fn report(
+    manifest: &Manifest,
+    shards: Vec<ShardReport>,
+    started: Instant,
+) -> ExportReport {
+    ExportReport {
+        snapshot: manifest.snapshot,
         entries: manifest.entries(),
         raw_bytes: shards.iter().map(|shard| shard.raw_bytes).sum(),
         stored_bytes: shards.iter().map(|shard| shard.stored_bytes).sum(),
         seconds: started.elapsed().as_secs_f64(),
         shards,
-    };
-    tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
-    Ok((report, link))
+    }
 }
 
 /// One key range of one store.
+#[derive(Debug)]
 pub(crate) struct Task<'s> {
     pub(crate) store: u32,
     pub(crate) number: u32,
@@ -247,7 +270,7 @@ pub(crate) struct Task<'s> {
     pub(crate) range: KeyRange,
 }
 
-fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
+pub(crate) fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
     let numbered = (0_u32..).zip(stores);
     let ranges = numbered.flat_map(|(store, (_, snapshot))| {
         let ranges = snapshot.split(options.shards(snapshot));

@@ -13,6 +13,7 @@
 //! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
 //! | [`export()`] | writes the visible entries of snapshots, in parallel, beside running writers |
 //! | [`export_incremental`], [`Tracker`] | writes what changed since a backup; follows the changes so that it is fast |
+//! | [`PausableExport`] | an export that is stopped and resumed |
 //! | [`repository`] | a directory of backups in chains: backing up, finding, pruning |
 //! | [`verify()`], [`inspect()`] | reads every byte of a backup; reads only what describes it |
 //! | [`progress`] | threads, progress and cancellation of all long work |
@@ -68,6 +69,7 @@ pub mod progress;
 pub mod publish;
 mod reader;
 pub mod repository;
+mod resume;
 pub mod shard;
 pub mod storage;
 mod verify;
@@ -79,5 +81,6 @@ pub use incremental::{IncrementalReport, Tracker, TrackerOptions, Ways, export_i
 pub use inspect::{FileInspection, Inspection, inspect};
 pub use open::Backup;
 pub use progress::{Cancel, Meter, Progress, Speed, Work};
+pub use resume::PausableExport;
 pub use verify::{VerifyReport, verify, verify_chain, verify_with};
 pub use whimbrel_mvcc::Digest;
