@@ -19,12 +19,18 @@ use crate::server::Node;
 /// backup and must be new or empty; with FULL or INCREMENTAL it is a repository of backups.
 ///
 /// After a backup into a repository the node follows what is written, so that the next incremental one
-/// is fast; it keeps what the last one saw until then.
+/// is fast; it keeps what the last one saw until then, or until `WBACKUP FORGET`.
 pub(crate) async fn wbackup(
     node: &Node,
     args: &[Bytes],
     reply: &mut ReplyWriter,
 ) -> Result<(), Refusal> {
+    let busy = |_| Refusal::Failed("a backup of this node is running".to_owned());
+    if args.len() == 1 && args[0].eq_ignore_ascii_case(b"FORGET") {
+        *node.tracker().try_lock_owned().map_err(busy)? = Tracker::default();
+        reply.simple("OK");
+        return Ok(());
+    }
     let Request { dir, kind, rate } = Request::parse(args)?;
     let options = ExportOptions::default()
         .with_shards_per_store(1)
@@ -35,7 +41,6 @@ pub(crate) async fn wbackup(
         reply.bulk(export_report(&made.await?).to_string().as_bytes());
         return Ok(());
     };
-    let busy = |_| Refusal::Failed("a backup of this node is running".to_owned());
     let mut tracker = node.tracker().try_lock_owned().map_err(busy)?;
     let stores = stores(node).await?;
     let tracker = blocking(move || {
