@@ -9,8 +9,8 @@ use crate::file::{FileKind, Tally};
 use crate::manifest::FileRecord;
 use crate::open::Backup;
 use crate::progress::{Work, rate};
-use crate::repository::Chain;
 use crate::reader::{Buffers, FileReader, FileSource, Sequence, Source};
+use crate::repository::Chain;
 
 /// What [`verify()`] read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,8 +79,7 @@ pub fn verify_chain(chain: &Chain, work: &Work) -> Result<VerifyReport, Error> {
     let started = Instant::now();
     let backups = chain.backups();
     let of = |backup| Backup::manifest(backup).files().map(move |file| (backup, file));
-    let files: Vec<(&Backup, (u32, FileKind, &FileRecord))> =
-        backups.iter().flat_map(of).collect();
+    let files: Vec<(&Backup, (u32, FileKind, &FileRecord))> = backups.iter().flat_map(of).collect();
     work.begin(files.iter().map(|(_, (_, _, record))| record.entries).sum());
     work.for_each(&files, |work, (backup, (store, kind, record))| {
         let verify = || {

@@ -21,9 +21,7 @@ use whimbrel_backup::manifest::{MANIFEST, Manifest};
 use whimbrel_backup::repository::{
     Chain, Kind, Pruning, Repository, State, back_up, inspect_repository, prune, prune_on,
 };
-use whimbrel_backup::{
-    Error, ExportOptions, Progress, Work, export_incremental, inspect, verify,
-};
+use whimbrel_backup::{Error, ExportOptions, Progress, Work, export_incremental, inspect, verify};
 use whimbrel_mvcc::{Clock, Snapshot, Store};
 
 fn options() -> ExportOptions {
@@ -106,9 +104,10 @@ fn a_crash_of_a_prune_at_any_moment_leaves_whole_chains_and_the_next_one_ends_it
         let backups = whole(dir.path());
         assert!(backups.ends_with(&[5, 6]), "{backups:?}");
         // From the end of a chain.
-        assert!([&[1, 2, 3][..], &[1, 2], &[1], &[]].contains(
-            &&backups[..backups.iter().take_while(|number| **number < 4).count()]
-        ));
+        assert!(
+            [&[1, 2, 3][..], &[1, 2], &[1], &[]]
+                .contains(&&backups[..backups.iter().take_while(|number| **number < 4).count()])
+        );
         prune(dir.path(), keep(1)).unwrap();
         assert_eq!(Image::read(dir.path()), expected);
         usize::from(backups.len() > 2 && backups.len() < 6)
@@ -232,9 +231,9 @@ fn a_crash_of_an_incremental_backup_leaves_the_old_or_the_new_chain() {
                 !image.files.contains_key(&format!("new/{MANIFEST}")) || {
                     let bytes = &image.files[&format!("new/{MANIFEST}")];
                     let manifest = Manifest::decode(bytes).unwrap();
-                    manifest.files().all(|(_, _, file)| {
-                        image.files.contains_key(&format!("new/{}", file.file))
-                    })
+                    manifest
+                        .files()
+                        .all(|(_, _, file)| image.files.contains_key(&format!("new/{}", file.file)))
                 },
                 "call {fail_at}: a manifest without its files"
             );
@@ -264,8 +263,7 @@ impl Progress for Intruder {
 #[test]
 fn two_writers_keep_out_of_each_others_way() {
     let (root, store) = repository(&THREE_CHAINS);
-    let intruder =
-        Arc::new(Intruder { root: root.path().to_owned(), refused: Mutex::new(0) });
+    let intruder = Arc::new(Intruder { root: root.path().to_owned(), refused: Mutex::new(0) });
     let options = options().with_work(Work::default().with_progress(intruder.clone()));
     back_up(root.path(), &shown(&store), Kind::Full, &options, None).unwrap();
     assert!(*intruder.refused.lock().unwrap() >= 2);

@@ -47,8 +47,8 @@ mod replay;
 mod restore;
 
 pub use error::Error;
-pub use rebuild::{Rebuild, Rebuilt};
-pub use replay::{Applied, apply_block, apply_delta};
 pub use options::RestoreOptions;
 pub use plan::{Estimate, estimate};
+pub use rebuild::{Rebuild, Rebuilt};
+pub use replay::{Applied, apply_block, apply_delta};
 pub use restore::{RestoreReport, Restored, restore, restore_chain};

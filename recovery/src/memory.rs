@@ -8,7 +8,8 @@ pub(crate) fn available() -> Option<u64> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let machine = read("/proc/meminfo").and_then(|text| available_in(&text));
     let group = || {
-        let (max, used) = (read("/sys/fs/cgroup/memory.max")?, read("/sys/fs/cgroup/memory.current")?);
+        let (max, used) =
+            (read("/sys/fs/cgroup/memory.max")?, read("/sys/fs/cgroup/memory.current")?);
         left_of(&max, &used)
     };
     match (machine, group()) {

@@ -153,7 +153,10 @@ impl<'p> Plan<'p> {
 
 impl<'p> StorePlan<'p> {
     /// The files that may have something of the range, in the order in which they are replayed.
-    fn files(&self, range: Option<&'p KeyRange>) -> impl Iterator<Item = (FileKind, &'p FileRecord)> {
+    fn files(
+        &self,
+        range: Option<&'p KeyRange>,
+    ) -> impl Iterator<Item = (FileKind, &'p FileRecord)> {
         let files = self.layers.iter().flat_map(|layer| layer.record.files());
         files.filter(move |(_, file)| meets(range, file))
     }

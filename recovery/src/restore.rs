@@ -255,8 +255,7 @@ fn first_block(file: &FileReader<Mapped>, range: &KeyRange) -> usize {
 impl Building<'_> {
     /// Replays the deltas of all layers, and compares after each of them.
     fn replay(&self, work: &Work) -> Result<Replayed, Error> {
-        let mut done =
-            Replayed { deltas: 0, raw_bytes: 0, stored_bytes: 0, digest: self.digest };
+        let mut done = Replayed { deltas: 0, raw_bytes: 0, stored_bytes: 0, digest: self.digest };
         for layer in &self.plan.layers {
             self.replay_layer(layer, &mut done, work)?;
             self.check(layer, &done.digest)?;

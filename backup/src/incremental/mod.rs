@@ -27,6 +27,7 @@ use self::files::StoreFiles;
 use self::pending::Piece;
 use self::tracker::Changes;
 pub use self::tracker::{Tracker, TrackerOptions};
+use crate::Error;
 use crate::error::{Part, Place};
 use crate::export::{self, ExportOptions, check_stores, empty_store, now_unix_ms, write_shard};
 use crate::file::{BackupId, FileKind};
@@ -35,7 +36,6 @@ use crate::progress::{Work, rate};
 use crate::publish::BackupWriter;
 use crate::repository::Chain;
 use crate::storage::Storage;
-use crate::Error;
 
 /// Changed keys that are worth a delta of their own.
 const KEYS_PER_DELTA: usize = 32_768;
@@ -154,11 +154,7 @@ enum Origin {
     Whole,
 }
 
-fn sources(
-    base: &Chain,
-    stores: &[(String, Snapshot)],
-    tracker: Option<&Tracker>,
-) -> Vec<Origin> {
+fn sources(base: &Chain, stores: &[(String, Snapshot)], tracker: Option<&Tracker>) -> Vec<Origin> {
     let (link, newest) = (base.newest().link(), base.newest().manifest());
     let known: HashSet<&str> = newest.stores.iter().map(|store| store.name.as_str()).collect();
     let of = |(name, snapshot): &(String, Snapshot)| {

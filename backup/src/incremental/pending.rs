@@ -197,7 +197,10 @@ mod tests {
         let mut all = captured(&[], &[("a", "z")]);
         all.merge(captured(&["b"], &[("c", "d")]), 1 << 20);
         assert_eq!(show(&all), "a..z");
-        all.merge(Pending { spans: vec![Span { lo: vec![b'y'], hi: None }], ..Pending::default() }, 999);
+        all.merge(
+            Pending { spans: vec![Span { lo: vec![b'y'], hi: None }], ..Pending::default() },
+            999,
+        );
         assert_eq!(all.spans, [Span { lo: vec![b'a'], hi: None }]);
     }
 

@@ -43,14 +43,19 @@ impl Chain {
             return Ok(Self::new(vec![backup]));
         }
         let whole = std::path::absolute(dir).and_then(|dir| dir.canonicalize());
-        let whole =
-            whole.map_err(|source| Error::Io { action: "resolve", path: dir.to_owned(), source })?;
+        let whole = whole.map_err(|source| Error::Io {
+            action: "resolve",
+            path: dir.to_owned(),
+            source,
+        })?;
         let root = whole.parent().unwrap_or(&whole);
         let repository = Repository::open(root)?;
         let listed = repository.entries().iter().find(|entry| whole.ends_with(entry.name()));
         match listed.and_then(super::Entry::backup) {
             Some(backup) => repository.chain(backup),
-            None => Err(broken(&backup, "and its directory has not the name of one in a repository")),
+            None => {
+                Err(broken(&backup, "and its directory has not the name of one in a repository"))
+            }
         }
     }
 

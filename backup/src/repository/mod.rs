@@ -31,6 +31,7 @@ pub use self::chain::Chain;
 pub use self::list::{BackupSummary, EntryInspection, RepositoryInspection, inspect_repository};
 pub use self::prune::{Kept, Left, PruneReport, Pruning, prune, prune_on};
 pub use self::shelf::{Directories, Shelf};
+use crate::Error;
 use crate::error::{Part, Place};
 use crate::export::{ExportOptions, export_as};
 use crate::file::BackupId;
@@ -38,7 +39,6 @@ use crate::incremental::{Tracker, Ways, increment};
 use crate::manifest::{MANIFEST, MANIFEST_PRUNED};
 use crate::open::Backup;
 use crate::storage::{self, Directory};
-use crate::Error;
 
 const LOCK: &str = "LOCK";
 

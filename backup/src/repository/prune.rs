@@ -192,8 +192,7 @@ pub fn prune_on(shelf: &dyn Shelf, pruning: Pruning) -> Result<PruneReport, Erro
 
 fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64, Error> {
     let io = |action, path: PathBuf| move |source| Error::Io { action, path, source };
-    let storage: Box<dyn Storage + '_> =
-        shelf.open(name).map_err(io("open", shelf.path(name)))?;
+    let storage: Box<dyn Storage + '_> = shelf.open(name).map_err(io("open", shelf.path(name)))?;
     let names = storage.list().map_err(io("list", storage.path("")))?;
     let sync = || storage.sync_names().map_err(io("sync", storage.path("")));
     if names.iter().any(|name| name == MANIFEST) {
@@ -213,7 +212,11 @@ fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64,
     Ok(bytes)
 }
 
-fn remove_directory(shelf: &dyn Shelf, name: String, report: &mut PruneReport) -> Result<(), Error> {
+fn remove_directory(
+    shelf: &dyn Shelf,
+    name: String,
+    report: &mut PruneReport,
+) -> Result<(), Error> {
     match shelf.remove_empty(&name) {
         Ok(()) => {
             let synced = shelf.sync_names();

@@ -98,9 +98,16 @@ impl Change {
 pub(crate) enum Op {
     Change(Change),
     /// Bytes for the file that was created as `path`.
-    Write { path: String, bytes: Vec<u8> },
-    SyncFile { path: String },
-    SyncNames { dir: String },
+    Write {
+        path: String,
+        bytes: Vec<u8>,
+    },
+    SyncFile {
+        path: String,
+    },
+    SyncNames {
+        dir: String,
+    },
 }
 
 #[derive(Debug, Default)]

@@ -96,7 +96,11 @@ fn print(target: &Target<'_>, report: &serde_json::Value) {
     }
 }
 
-fn of_engine(dir: &Path, target: &Target<'_>, rate: Option<u64>) -> Result<serde_json::Value, Error> {
+fn of_engine(
+    dir: &Path,
+    target: &Target<'_>,
+    rate: Option<u64>,
+) -> Result<serde_json::Value, Error> {
     let interrupt = Interrupt::install()?;
     let spinner = crate::progress::counter("load");
     let engine = whimbrel::Engine::open(dir)?.engine;

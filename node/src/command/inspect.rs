@@ -85,11 +85,14 @@ fn print_repository(found: &RepositoryInspection) -> Result<(), Error> {
     println!("{}", found.root.display());
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::TableStyle::new());
-    table.set_header(["number", "identity", "kind", "entries", "puts", "removes", "bytes", "state"]);
+    table
+        .set_header(["number", "identity", "kind", "entries", "puts", "removes", "bytes", "state"]);
     for entry in &found.backups {
         let state = entry.error.as_ref().map_or_else(
             || entry.state.to_owned(),
-            |error| format!("{}: {error}", if entry.backup.is_some() { "broken" } else { "damaged" }),
+            |error| {
+                format!("{}: {error}", if entry.backup.is_some() { "broken" } else { "damaged" })
+            },
         );
         let Some(backup) = &entry.backup else {
             let none = String::new;

@@ -46,7 +46,11 @@ pub fn run(args: VerifyArgs) -> Result<(), Error> {
             report.stores,
             report.blocks,
             report.files,
-            if report.backups > 1 { format!(" of {} backups", report.backups) } else { String::new() },
+            if report.backups > 1 {
+                format!(" of {} backups", report.backups)
+            } else {
+                String::new()
+            },
             report.stored_bytes,
             report.seconds,
         );
