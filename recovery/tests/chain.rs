@@ -6,94 +6,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::collections::BTreeMap;
+mod world;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
-use whimbrel_backup::repository::{BackupReport, Chain, Kind, Repository, back_up};
-use whimbrel_backup::{
-    Cancel, Error as BackupError, ExportOptions, Tracker, TrackerOptions, Work, verify,
-};
-use whimbrel_mvcc::{Batch, Clock, KeyRange, Snapshot, Store};
-use whimbrel_recovery::{Error, RestoreOptions, estimate, restore};
-
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
-type Content = BTreeMap<String, Entries>;
-
-fn content(snapshot: &Snapshot) -> Entries {
-    snapshot.range(..).entries().collect()
-}
-
-fn restored(dir: &Path) -> Result<Content, Error> {
-    let restored = restore(dir, &Clock::new(), &RestoreOptions::default())?;
-    let stores = restored.stores.into_iter();
-    Ok(stores.map(|(name, store)| (name, content(&store.snapshot()))).collect())
-}
-
-fn options() -> ExportOptions {
-    ExportOptions::default().with_shards_per_store(3).with_work(Work::default().with_threads(2))
-}
-
-/// Stores of one clock, backed up together.
-struct World {
-    root: tempfile::TempDir,
-    stores: BTreeMap<String, Store>,
-    tracker: Option<Tracker>,
-    /// What each backup must show.
-    expected: Vec<(PathBuf, Content)>,
-}
-
-impl World {
-    fn new(names: &[&str], tracker: Option<Tracker>) -> Self {
-        let clock = Clock::new();
-        let stores = names.iter().map(|name| ((*name).to_owned(), Store::new(&clock))).collect();
-        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { root, stores, tracker, expected: Vec::new() }
-    }
-
-    fn root(&self) -> &Path {
-        self.root.path()
-    }
-
-    fn store(&self, name: &str) -> &Store {
-        &self.stores[name]
-    }
-
-    fn watch(&mut self) {
-        let stores: Vec<_> = self.stores.clone().into_iter().collect();
-        if let Some(tracker) = &mut self.tracker {
-            tracker.watch(&stores);
-        }
-    }
-
-    fn snapshots(&self) -> Vec<(String, Snapshot)> {
-        let Some(first) = self.stores.values().next() else { return Vec::new() };
-        let hold = first.clock().hold();
-        self.stores.iter().map(|(name, store)| (name.clone(), store.snapshot_at(&hold))).collect()
-    }
-
-    fn back_up(&mut self, kind: Kind) -> BackupReport {
-        let snapshots = self.snapshots();
-        self.back_up_these(kind, &snapshots)
-    }
-
-    fn back_up_these(&mut self, kind: Kind, snapshots: &[(String, Snapshot)]) -> BackupReport {
-        let root = self.root.path();
-        let report = back_up(root, snapshots, kind, &options(), self.tracker.as_mut()).unwrap();
-        let shown = snapshots.iter().map(|(name, snapshot)| (name.clone(), content(snapshot)));
-        self.expected.push((report.dir.clone(), shown.collect()));
-        report
-    }
-
-    fn check_all(&self) {
-        for (dir, expected) in &self.expected {
-            assert_eq!(&restored(dir).unwrap(), expected, "{}", dir.display());
-            verify(dir).unwrap();
-        }
-    }
-}
+use whimbrel_backup::repository::{Chain, Kind, Repository, back_up};
+use whimbrel_backup::{Cancel, Error as BackupError, Tracker, TrackerOptions, Work, verify};
+use whimbrel_mvcc::{Batch, Snapshot, Store};
+use whimbrel_recovery::Error;
+use world::{World, chain, fill, key, options, restored};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -173,17 +97,6 @@ proptest! {
     fn and_so_it_does_where_little_can_be_remembered(steps in steps()) {
         play(steps, &TrackerOptions::default().with_max_bytes(1));
     }
-}
-
-/// Puts `count` keys of a series.
-fn fill(store: &Store, count: u32, value: u32) {
-    for n in 0..count {
-        store.put(&key(n), &value.to_le_bytes()).unwrap();
-    }
-}
-
-fn key(n: u32) -> Vec<u8> {
-    format!("key/{:08}", n.wrapping_mul(2_654_435_761) % 100_000_007).into_bytes()
 }
 
 #[test]
@@ -286,17 +199,6 @@ fn increments_beside_running_writers_are_their_snapshots() {
             }
         }
     }
-}
-
-/// A chain of three backups of one store, and a full one after it.
-fn chain() -> World {
-    let mut world = World::new(&["a"], None);
-    for value in 1..4 {
-        fill(world.store("a"), 100 * value, value);
-        world.back_up(Kind::Incremental);
-    }
-    world.back_up(Kind::Full);
-    world
 }
 
 #[test]
@@ -469,81 +371,6 @@ fn a_wrong_total_in_any_manifest_of_the_chain_is_found() {
     assert!(matches!(&error, Error::WrongContent { what: "the digest", .. }), "{error}");
     let name = world.expected[1].0.file_name().unwrap().to_str().unwrap();
     assert!(error.to_string().contains(name), "{error}");
-}
-
-#[test]
-fn a_subset_by_stores_and_by_keys_is_restored() {
-    let mut world = World::new(&["a", "b", "c"], None);
-    for value in 1..4 {
-        for name in ["a", "b", "c"] {
-            fill(world.store(name), 3000, value);
-        }
-        world.store("b").remove(&key(value)).unwrap();
-        world.back_up(Kind::Incremental);
-    }
-    let (dir, content) = world.expected.last().unwrap().clone();
-    let part = |options: &RestoreOptions| -> Content {
-        let restored = restore(&dir, &Clock::new(), options).unwrap();
-        let stores = restored.stores.into_iter();
-        stores.map(|(name, store)| (name, self::content(&store.snapshot()))).collect()
-    };
-    let only = part(&RestoreOptions::default().with_store("b").with_store("c"));
-    assert_eq!(only.keys().collect::<Vec<_>>(), ["b", "c"]);
-    assert_eq!(only["b"], content["b"]);
-    let error = restore(&dir, &Clock::new(), &RestoreOptions::default().with_store("d"));
-    assert!(matches!(error, Err(Error::UnknownStore { .. })));
-    let all: Vec<&Vec<u8>> = content["b"].keys().collect();
-    let ranges = [
-        KeyRange::all(),
-        KeyRange::from(all[10].clone()..all[2000].clone()),
-        KeyRange::from(all[10].clone()..=all[10].clone()),
-        KeyRange::from((
-            std::ops::Bound::Excluded(all[1500].clone()),
-            std::ops::Bound::<Vec<u8>>::Unbounded,
-        )),
-        KeyRange::from("z"..),
-        KeyRange::from(.."key/00"),
-        KeyRange::from("b".."a"),
-    ];
-    for range in ranges {
-        let options = RestoreOptions::default().with_key_range(range.clone());
-        let restored = part(&options);
-        for (name, entries) in &content {
-            let mut expected = entries.clone();
-            expected.retain(|key, _| range.contains(key));
-            assert_eq!(restored[name], expected, "{name}, {range:?}");
-        }
-        let prefixed = part(&options.clone().with_key_prefix("a", b"p/"));
-        let bare: Entries =
-            prefixed["a"].iter().map(|(key, value)| (key[2..].to_vec(), value.clone())).collect();
-        assert_eq!(bare, restored["a"]);
-        assert!(estimate(&dir, &options).unwrap().entries >= restored["a"].len() as u64);
-    }
-    let whole = estimate(&dir, &RestoreOptions::default()).unwrap();
-    let one = estimate(&dir, &RestoreOptions::default().with_store("a")).unwrap();
-    assert!(one.memory_bytes * 2 < whole.memory_bytes && one.memory_bytes > 3000 * 16);
-    assert!(whole.memory_limit.is_some_and(|limit| limit > 1 << 20), "{whole:?}");
-}
-
-#[test]
-fn a_need_above_the_limit_is_refused_before_anything_is_read() {
-    let world = chain();
-    let (dir, _) = &world.expected[2];
-    let needs = estimate(dir, &RestoreOptions::default()).unwrap();
-    let with = |bytes| {
-        let options = RestoreOptions::default().with_max_memory(bytes);
-        restore(dir, &Clock::new(), &options)
-    };
-    assert!(with(needs.memory_bytes).is_ok());
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.ends_with("MANIFEST.json") {
-            let len = fs::metadata(&path).unwrap().len();
-            fs::write(&path, vec![0; usize::try_from(len).unwrap()]).unwrap();
-        }
-    }
-    let error = with(needs.memory_bytes - 1).unwrap_err();
-    assert!(matches!(error, Error::MemoryLimit { .. }), "{error}");
 }
 
 #[test]
