@@ -301,7 +301,7 @@ impl Manifest {
         let (mut names, mut files) = (HashSet::new(), HashSet::new());
         for store in &self.stores {
             check_store_name(&store.name)?;
-            if !names.insert(&store.name) {
+            if !names.insert(store.name.as_str()) {
                 let (name, why) = (store.name.clone(), "another store has this name");
                 return Err(Error::StoreName { name, why });
             }

@@ -140,14 +140,15 @@ impl<'p> Plan<'p> {
     /// The shards of all stores, store by store, in key order.
     pub(crate) fn shards(&self) -> Vec<ShardTask<'_>> {
         let range = self.options.range();
-        let of = |(at, store): (usize, &'_ StorePlan<'p>)| {
-            let layer = store.layers.first();
-            layer.into_iter().flat_map(move |layer| {
-                let records = layer.record.shards.iter().filter(move |file| meets(range, file));
-                records.map(move |record| ShardTask { at, prefix: store.prefix, layer, record })
-            })
-        };
-        self.stores.iter().enumerate().flat_map(of).collect()
+        let mut tasks = Vec::new();
+        for (at, store) in self.stores.iter().enumerate() {
+            // Only the first one has shards.
+            let Some(layer) = store.layers.first() else { continue };
+            let records = layer.record.shards.iter().filter(|file| meets(range, file));
+            let task = |record| ShardTask { at, prefix: store.prefix, layer, record };
+            tasks.extend(records.map(task));
+        }
+        tasks
     }
 }
 

@@ -90,6 +90,7 @@ pub fn apply_block(
 }
 
 /// Where changes go.
+#[derive(Clone, Copy)]
 pub(crate) struct Target<'t> {
     pub(crate) store: &'t Store,
     /// Put before every key.
@@ -99,7 +100,7 @@ pub(crate) struct Target<'t> {
 }
 
 fn apply_decoded(target: &Target<'_>, block: &Block<'_>) -> Result<Applied, Error> {
-    let Target { store, prefix, range } = target;
+    let Target { store, prefix, range } = *target;
     let mut applied = Applied::default();
     let mut joined = prefix.to_vec();
     let mut entries = block.entries();

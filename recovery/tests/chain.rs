@@ -172,7 +172,7 @@ fn increments_beside_running_writers_are_their_snapshots() {
                     batch.put(&a, key.clone(), value).put(&b, key, value);
                 }
             }
-            drop(batch.commit().unwrap());
+            _ = batch.commit().unwrap();
             a.put(format!("single/{}", n % 1000).as_bytes(), &value).unwrap();
         }
     };
@@ -188,7 +188,7 @@ fn increments_beside_running_writers_are_their_snapshots() {
         }
         // ORDERING: as above.
         stop.store(true, Ordering::Relaxed);
-        writers.map(|writer| writer.join().unwrap());
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
     });
     world.check_all();
     for (_, content) in &world.expected {

@@ -30,7 +30,7 @@ pub(crate) fn options() -> ExportOptions {
 
 /// Stores of one clock, backed up together.
 pub(crate) struct World {
-    root: tempfile::TempDir,
+    pub(crate) root: tempfile::TempDir,
     pub(crate) stores: BTreeMap<String, Store>,
     pub(crate) tracker: Option<Tracker>,
     /// What each backup must show.
