@@ -12,6 +12,7 @@ use crate::manifest::{FileRecord, Manifest};
 use crate::open::Backup;
 use crate::progress::rate;
 use crate::reader::FileSource;
+use crate::repository::Chain;
 
 /// What [`inspect()`] found. Serializes to a JSON object.
 #[derive(Debug, Clone, Serialize)]
@@ -29,6 +30,10 @@ pub struct Inspection {
     pub ratio: f64,
     /// One for every file, in the manifest's order.
     pub files: Vec<FileInspection>,
+    /// Directories of the chain's backups up to this one, the full one first; none when it is broken.
+    pub chain: Option<Vec<PathBuf>>,
+    /// What is wrong with the chain.
+    pub chain_error: Option<String>,
 }
 
 /// One file of an [`Inspection`].
@@ -72,7 +77,8 @@ pub struct FileInspection {
 ///
 /// # Errors
 /// Whatever is wrong with manifest, headers, indexes and footers. Damage inside of blocks is found by
-/// [`verify`](crate::verify()) only.
+/// [`verify`](crate::verify()) only. That the chain of an incremental backup is broken is no error here, but
+/// told.
 pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     let backup = Backup::open(dir)?;
     let manifest = backup.manifest();
@@ -114,7 +120,12 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
         (sum(|record| record.raw_bytes), sum(|record| record.bytes));
     let ratio = ratio(raw_bytes, stored_bytes);
     let manifest = manifest.clone();
-    Ok(Inspection { dir: dir.to_owned(), manifest, raw_bytes, stored_bytes, ratio, files })
+    let dir = dir.to_owned();
+    let (chain, chain_error) = match Chain::of(&dir) {
+        Ok(chain) => (Some(chain.backups().iter().map(|it| it.dir().to_owned()).collect()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Ok(Inspection { dir, manifest, raw_bytes, stored_bytes, ratio, files, chain, chain_error })
 }
 
 /// How many bytes of keys and values a stored byte stands for.

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::ends::Ends;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::FileKind;
-use crate::manifest::{FileRecord, MANIFEST, MAX_MANIFEST_LEN, Manifest};
+use crate::manifest::{FileRecord, Link, MANIFEST, MAX_MANIFEST_LEN, Manifest, crc_of};
 use crate::reader::{FileReader, Source, check_tally};
 use crate::storage;
 
@@ -27,6 +27,8 @@ use crate::storage;
 pub struct Backup {
     dir: PathBuf,
     manifest: Manifest,
+    /// The checksum in the manifest's last member.
+    crc: u32,
 }
 
 impl Backup {
@@ -39,16 +41,28 @@ impl Backup {
     /// [`Error::NoManifest`], whatever [`Manifest::decode`] refuses, [`Error::MissingFile`],
     /// [`Error::ForeignFile`], [`Error::WrongLength`], [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let manifest = Manifest::decode(&read_manifest(dir)?)?;
-        let backup = Self { dir: dir.to_owned(), manifest };
+        let backup = Self::read(dir)?;
         backup.check_directory()?;
         Ok(backup)
+    }
+
+    /// Reads the manifest and does not look at the other files.
+    pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
+        let bytes = read_manifest(dir)?;
+        let manifest = Manifest::decode(&bytes)?;
+        Ok(Self { dir: dir.to_owned(), manifest, crc: crc_of(&bytes) })
     }
 
     /// Where the backup is.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What names it for good.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link { id: self.manifest.id, crc32c: self.crc }
     }
 
     /// What it consists of.
@@ -63,7 +77,8 @@ impl Backup {
         self.dir.join(&record.file)
     }
 
-    fn check_directory(&self) -> Result<(), Error> {
+    /// Exactly the listed files are there, each of the listed length.
+    pub(crate) fn check_directory(&self) -> Result<(), Error> {
         let io = |path: &Path, source| Error::Io { action: "read", path: path.to_owned(), source };
         let names = storage::list(&self.dir).map_err(|source| io(&self.dir, source))?;
         let mut listed: HashMap<&str, &FileRecord> =

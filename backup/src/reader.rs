@@ -335,15 +335,6 @@ impl<S: Source> FileReader<S> {
         Ok(found.map(|value| value.map(<[u8]>::to_vec)))
     }
 
-    /// The first key of block `number`, as the index states it.
-    ///
-    /// # Panics
-    /// When there is no such block.
-    #[must_use]
-    pub fn first_key_of_block(&self, number: usize) -> &[u8] {
-        &self.index[self.blocks[number].key.clone()]
-    }
-
     /// The first block that may have a key of `key` or above: [`blocks`](Self::blocks) when none has.
     ///
     /// # Complexity

@@ -107,6 +107,11 @@ impl<W: Write> FileWriter<W> {
         Ok(())
     }
 
+    /// Bytes handed to the sink so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// The builder checks order within a block; this is the check across blocks.
     fn begin_block(&mut self, key: &[u8]) -> Result<(), Error> {
         if self.blocks > 0 && key <= self.builder.last_key() {

@@ -72,7 +72,7 @@ fn blocks_are_found_by_key() {
     assert!(file.blocks() > 2);
     assert_eq!((file.block_from(b""), file.block_from(b"z")), (0, file.blocks()));
     for number in 0..file.blocks() {
-        let key = file.first_key_of_block(number).to_vec();
+        let key = file.block_key(number).to_vec();
         assert_eq!(file.block_from(&key), number);
         let behind = [&key[..], b"\0"].concat();
         let is_last = behind.as_slice() > file.last_key();

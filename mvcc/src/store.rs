@@ -7,7 +7,7 @@ use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::List;
 
 use crate::access::Access;
-use crate::capture::CaptureState;
+use crate::capture::{CaptureState, MAX_CAPTURES};
 use crate::clock::ClockInner;
 use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
@@ -176,8 +176,8 @@ pub(crate) struct StoreInner {
     pub(crate) list: List,
     pub(crate) options: StoreOptions,
     pub(crate) collection: Collection,
-    /// The running capture, or null.
-    pub(crate) capture: AtomicPtr<CaptureState>,
+    /// The running captures, or null.
+    pub(crate) captures: [AtomicPtr<CaptureState>; MAX_CAPTURES],
     tallies: [CachePadded<Tally>; STRIPES],
 }
 
@@ -203,7 +203,7 @@ impl StoreInner {
             list,
             collection: Collection::new(options.bound().is_some()),
             options,
-            capture: AtomicPtr::new(std::ptr::null_mut()),
+            captures: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             tallies: std::array::from_fn(|_| CachePadded::new(Tally::default())),
         }
     }

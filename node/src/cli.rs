@@ -52,6 +52,8 @@ pub enum Command {
     Verify(command::verify::VerifyArgs),
     /// Say what a backup consists of
     Inspect(command::inspect::InspectArgs),
+    /// Remove old chains of a repository of backups
+    Prune(command::prune::PruneArgs),
     /// Move a slot to another node while it is being used
     Migrate(command::migrate::MigrateArgs),
     /// Say what a node is doing
@@ -80,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(args) => command::migrate::run(args),
         Command::Verify(args) => command::verify::run(args),
         Command::Inspect(args) => command::inspect::run(args),
+        Command::Prune(args) => command::prune::run(args),
         Command::Status(args) => command::status::run(args),
     };
     match outcome {

@@ -208,6 +208,8 @@ fn backup_code(error: &whimbrel_backup::Error) -> u8 {
     match error {
         whimbrel_backup::Error::Io { source, .. } => io_code(source),
         whimbrel_backup::Error::Cancelled => exit_code::INTERRUPTED,
+        whimbrel_backup::Error::InBackup { source, .. } => backup_code(source),
+        whimbrel_backup::Error::RepositoryBusy { .. } => exit_code::MACHINE,
         _ => exit_code::INPUT,
     }
 }
@@ -259,6 +261,10 @@ fn backup_remedy(error: &whimbrel_backup::Error) -> String {
     match error {
         whimbrel_backup::Error::Io { source, .. } => {
             remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default()
+        }
+        whimbrel_backup::Error::BrokenChain { .. } => {
+            "\n  nothing was loaded: restore a backup before it in the chain (--at), or from another copy"
+                .to_owned()
         }
         damaged if damaged.is_corruption() => {
             "\n  the backup is damaged and nothing was loaded: restore from another copy".to_owned()

@@ -3,6 +3,8 @@
 //! | item | what it does |
 //! |---|---|
 //! | [`restore`] | makes the stores of a backup: maps the shards, decodes and rebuilds them in parallel, stitches, replays deltas, compares counts and digests |
+//! | [`restore_chain`] | the same for a full backup and the incremental ones that continue it |
+//! | [`estimate`] | what a restore will read and take, before it begins |
 //! | [`Rebuild`] | one ordered key range from encoded blocks to a segment; migration uses it for its data frames |
 //! | [`BackupView`] | answers `get`, `range` and `prefix` from the mapped files of a backup, without loading it |
 //! | [`apply_delta`], [`apply_block`] | puts and removes of a change delta into a store that is there |
@@ -41,7 +43,10 @@
 mod error;
 mod ingest;
 mod map;
+mod memory;
 mod merge;
+mod options;
+mod plan;
 mod rebuild;
 mod replay;
 mod restore;
@@ -50,10 +55,10 @@ mod view;
 
 pub use error::Error;
 pub use ingest::{IngestOptions, IngestReport, JobId, ingest, ingest_into};
+pub use options::RestoreOptions;
+pub use plan::{Estimate, estimate};
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
-pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
+pub use restore::{RestoreReport, Restored, restore, restore_chain};
 pub use sort::{SortOptions, SortReport, Sorter};
-pub use view::{
-    BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats,
-};
+pub use view::{BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats};

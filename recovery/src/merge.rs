@@ -90,7 +90,7 @@ impl<'f> Cursor<'f> {
 
     /// Whether a block lies behind the range.
     fn is_behind(&self, block: usize) -> bool {
-        let first = self.file.first_key_of_block(block);
+        let first = self.file.block_key(block);
         match &self.range.hi {
             Bound::Unbounded => false,
             Bound::Included(hi) => first > hi.as_slice(),
@@ -182,7 +182,7 @@ pub(crate) fn cut(files: &[SortedFile], parts: usize) -> Vec<KeyRange> {
     let mut keys: Vec<&[u8]> = Vec::new();
     for file in files {
         let step = file.blocks().div_ceil(SAMPLES).max(1);
-        keys.extend((0..file.blocks()).step_by(step).map(|at| file.first_key_of_block(at)));
+        keys.extend((0..file.blocks()).step_by(step).map(|at| file.block_key(at)));
     }
     keys.sort_unstable();
     keys.dedup();

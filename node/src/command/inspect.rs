@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use whimbrel_backup::repository::{RepositoryInspection, inspect_repository};
 
 use crate::Error;
 use crate::lookup::{Wanted, look_up, read_bytes};
-use crate::restore::newest_backup;
+use crate::restore::{find_backup, is_repository};
 
 /// Arguments of `whimbrel inspect`.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// The backup, or a directory of `whimbrel import` (its newest checkpoint is taken)
+    /// The backup, a repository of backups (all are listed), or a directory of `whimbrel import` (its newest
+    /// checkpoint is taken)
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// The backup of the repository: its number, or the beginning of its identity
+    #[arg(long, value_name = "BACKUP")]
+    pub at: Option<String>,
     /// Print the entry of this key; `\xNN` stands for any byte, as in what is printed
     #[arg(long, value_name = "KEY", conflicts_with = "prefix")]
     pub get: Option<String>,
@@ -49,12 +54,13 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
     if let Some(wanted) = wanted {
         return entries(&args, &wanted);
     }
-    let found = whimbrel_backup::inspect(&newest_backup(&args.dir))?;
+    if args.at.is_none() && is_repository(&args.dir) {
+        let found = inspect_repository(&args.dir)?;
+        return if args.json { print_json(&found) } else { print_repository(&found) };
+    }
+    let found = whimbrel_backup::inspect(&find_backup(&args.dir, args.at.as_deref())?)?;
     if args.json {
-        let json = serde_json::to_string(&found)
-            .map_err(|error| Error::System { what: "cannot write JSON", source: error.into() })?;
-        println!("{json}");
-        return Ok(());
+        return print_json(&found);
     }
     let manifest = &found.manifest;
     println!("{}", found.dir.display());
@@ -67,6 +73,12 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
         found.raw_bytes,
         found.ratio,
     );
+    if let Some(base) = &manifest.base {
+        println!("continues backup {}, {} before it in its chain", base.id, base.position);
+    }
+    if let Some(error) = &found.chain_error {
+        println!("its chain is broken: {error}");
+    }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::TableStyle::new());
     table.set_header([
@@ -95,7 +107,7 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
 
 /// Prints what was looked for, from the mapped files.
 fn entries(args: &InspectArgs, wanted: &Wanted) -> Result<(), Error> {
-    let dir = newest_backup(&args.dir);
+    let dir = find_backup(&args.dir, args.at.as_deref())?;
     let (found, more) = look_up(&dir, args.store.as_deref(), wanted, args.limit)?;
     if args.json {
         println!("{}", serde_json::json!({ "entries": found, "more": more }));
@@ -108,6 +120,55 @@ fn entries(args: &InspectArgs, wanted: &Wanted) -> Result<(), Error> {
         (true, _) => eprintln!("no such entry"),
         (false, true) => eprintln!("there are more than {}: --limit prints more", args.limit),
         (false, false) => {}
+    }
+    Ok(())
+}
+
+fn print_json(found: &impl serde::Serialize) -> Result<(), Error> {
+    let json = serde_json::to_string(found)
+        .map_err(|error| Error::System { what: "cannot write JSON", source: error.into() })?;
+    println!("{json}");
+    Ok(())
+}
+
+/// One line for each backup; what continues another stands behind it.
+fn print_repository(found: &RepositoryInspection) -> Result<(), Error> {
+    println!("{}", found.root.display());
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::TableStyle::new());
+    table
+        .set_header(["number", "identity", "kind", "entries", "puts", "removes", "bytes", "state"]);
+    for entry in &found.backups {
+        let state = entry.error.as_ref().map_or_else(
+            || entry.state.to_owned(),
+            |error| {
+                format!("{}: {error}", if entry.backup.is_some() { "broken" } else { "damaged" })
+            },
+        );
+        let Some(backup) = &entry.backup else {
+            let none = String::new;
+            let (number, name) = (entry.number.to_string(), entry.name.clone());
+            table.add_row([number, name, none(), none(), none(), none(), none(), state]);
+            continue;
+        };
+        let kind = match backup.position {
+            0 => "full".to_owned(),
+            position => format!("+{position}"),
+        };
+        table.add_row([
+            entry.number.to_string(),
+            backup.id.clone(),
+            kind,
+            backup.entries.to_string(),
+            backup.puts.to_string(),
+            backup.removes.to_string(),
+            backup.stored_bytes.to_string(),
+            state,
+        ]);
+    }
+    println!("{table}");
+    for name in &found.foreign {
+        println!("not of a repository: {name}");
     }
     Ok(())
 }

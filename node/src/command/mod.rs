@@ -9,6 +9,7 @@ pub mod import;
 pub mod ingest;
 pub mod inspect;
 pub mod migrate;
+pub mod prune;
 pub mod query;
 pub mod restore;
 pub mod serve;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use whimbrel_backup::Tracker;
 use whimbrel_migrate::{
     AccessKind, MigrationHandle, NodeId, NotServed, Parked, Plant, Slot, SlotMap, SlotServer,
 };
@@ -29,6 +30,7 @@ pub(crate) struct Node {
     migrations: Mutex<BTreeMap<Slot, MigrationHandle>>,
     next_session: AtomicU64,
     commands: AtomicU64,
+    tracker: Arc<tokio::sync::Mutex<Tracker>>,
 }
 
 /// What came of one try to run an operation.
@@ -50,6 +52,7 @@ impl Node {
             migrations: Mutex::default(),
             next_session: AtomicU64::new(1),
             commands: AtomicU64::new(0),
+            tracker: Arc::default(),
         }
     }
 
@@ -168,9 +171,14 @@ impl Node {
         &self.slots.node().bus
     }
 
-    /// One moment for snapshots of several slots.
-    pub(crate) fn hold(&self) -> Hold {
-        self.slots.clock().hold()
+    /// One moment for snapshots of several slots, named in warnings about those that stay open for long.
+    pub(crate) fn hold(&self, name: &str) -> Hold {
+        self.slots.clock().hold_named(name)
+    }
+
+    /// What follows the slots from one backup into a repository to the next.
+    pub(crate) fn tracker(&self) -> Arc<tokio::sync::Mutex<Tracker>> {
+        Arc::clone(&self.tracker)
     }
 
     /// The unfinished scans.

@@ -12,10 +12,28 @@ use super::cache::BlockCache;
 use crate::Error;
 use crate::map::Mapped;
 
+/// One backup of a view.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) backup: Arc<Backup>,
+    /// Whether there are others: errors say then which one it is.
+    pub(super) is_chained: bool,
+}
+
+impl Part {
+    pub(super) fn named(&self, source: whimbrel_backup::Error) -> whimbrel_backup::Error {
+        if !self.is_chained {
+            return source;
+        }
+        let (backup, source) = (self.backup.dir().to_owned(), Box::new(source));
+        whimbrel_backup::Error::InBackup { backup, source }
+    }
+}
+
 /// One file of a view.
 #[derive(Debug)]
 pub(super) struct ViewFile {
-    backup: Arc<Backup>,
+    part: Part,
     /// Position of the file in the view.
     id: usize,
     store: u32,
@@ -32,14 +50,14 @@ struct Opened {
 
 impl ViewFile {
     pub(super) fn new(
-        backup: &Arc<Backup>,
+        part: &Part,
         id: usize,
         store: u32,
         kind: FileKind,
         record: &FileRecord,
     ) -> Self {
-        let (backup, record) = (Arc::clone(backup), record.clone());
-        Self { backup, id, store, kind, record, opened: OnceLock::new() }
+        let (part, record) = (part.clone(), record.clone());
+        Self { part, id, store, kind, record, opened: OnceLock::new() }
     }
 
     pub(super) fn first_key(&self) -> &[u8] {
@@ -67,8 +85,10 @@ impl ViewFile {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let mapped = Mapped::open_for_lookups(&self.backup.path(&self.record))?;
-        let reader = self.backup.open_file(mapped, self.store, self.kind, &self.record)?;
+        let backup = &self.part.backup;
+        let mapped = Mapped::open_for_lookups(&backup.path(&self.record))?;
+        let reader = backup.open_file(mapped, self.store, self.kind, &self.record);
+        let reader = reader.map_err(|error| self.part.named(error))?;
         let checked = Checked::new(reader.blocks());
         // Of threads that come here at once the first one's is kept.
         Ok(self.opened.get_or_init(|| Opened { reader, checked }))
@@ -84,14 +104,12 @@ impl ViewFile {
             return Ok(block);
         }
         let Opened { reader, checked } = self.opened()?;
-        let block = if checked.has(number) {
-            reader.load_again(number)?
-        } else {
-            let block = reader.load(number)?;
+        let is_checked = checked.has(number);
+        let block = if is_checked { reader.load_again(number) } else { reader.load(number) };
+        let block = Arc::new(block.map_err(|error| self.part.named(error))?);
+        if !is_checked {
             checked.note(number);
-            block
-        };
-        let block = Arc::new(block);
+        }
         cache.insert((self.id, number), &block);
         Ok(block)
     }
@@ -108,7 +126,7 @@ impl Checked {
 
     fn has(&self, number: usize) -> bool {
         // ORDERING: Relaxed; the bit speaks of bytes that nobody writes, and publishes nothing. Whoever
-        // does not see it yet checks once more. Row V1.
+        // does not see it yet checks once more. Row R1.
         self.0[number / 64].load(Ordering::Relaxed) & 1 << (number % 64) != 0
     }
 

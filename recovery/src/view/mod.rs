@@ -16,8 +16,8 @@
 //!
 //! # Layers
 //!
-//! A store is a list of *layers*, oldest first: its shards, then one layer for each GC delta, then one for each change delta. A layer
-//! is a run of files whose key ranges ascend and do not overlap. Of a key that several layers have, the
+//! A store is a list of *layers*, oldest first: its shards, then one layer for each GC delta, then one for
+//! each change delta; and so on for every backup of a chain. A layer is a run of files whose key ranges ascend and do not overlap. Of a key that several layers have, the
 //! newest counts; a remove hides what is older.
 //!
 //! # Thread safety
@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use whimbrel_backup::manifest::{FileRecord, Manifest, StoreRecord};
+use whimbrel_backup::repository::Chain;
 use whimbrel_backup::shard::{FileKind, FileSource};
 use whimbrel_backup::{Backup, Digest};
 use whimbrel_mvcc::KeyRange;
@@ -40,7 +41,7 @@ use whimbrel_mvcc::KeyRange;
 use crate::Error;
 use cache::BlockCache;
 pub use cursor::{ViewCursor, ViewEntries, ViewEntry};
-use file::ViewFile;
+use file::{Part, ViewFile};
 use layer::Layer;
 
 /// Bytes of decoded blocks that a view keeps unless told otherwise: some 250 blocks.
@@ -118,7 +119,8 @@ pub struct ViewStats {
 /// ```
 #[derive(Debug)]
 pub struct BackupView {
-    backup: Arc<Backup>,
+    /// The newest of its chain.
+    backup: Backup,
     files: Vec<ViewFile>,
     stores: Vec<Vec<Layer>>,
     cache: BlockCache,
@@ -134,7 +136,8 @@ impl BackupView {
     }
 
     /// Opens the backup in `dir`: checks its manifest, that all files are there and have their lengths, and
-    /// header and footer of each.
+    /// header and footer of each. An incremental backup is opened with the chain that it continues, in the
+    /// directories beside it.
     ///
     /// # Complexity
     /// Linear in the manifest; no index and no block is read.
@@ -142,24 +145,33 @@ impl BackupView {
     /// # Errors
     /// [`Error::Backup`] naming the file and what is wrong with it.
     pub fn open_with(dir: &Path, options: &ViewOptions) -> Result<Self, Error> {
-        let backup = Arc::new(Backup::open(dir)?);
+        let chain = Chain::of(dir)?;
+        let is_chained = chain.backups().len() > 1;
+        let of_chain = |backup: &Backup| Part { backup: Arc::new(backup.clone()), is_chained };
+        let parts: Vec<Part> = chain.backups().iter().map(of_chain).collect();
         let (mut files, mut stores) = (Vec::new(), Vec::new());
-        for (number, store) in (0_u32..).zip(&backup.manifest().stores) {
+        for store in &chain.newest().manifest().stores {
             let mut layers = Vec::new();
-            for (kind, records) in layers_of(store) {
-                let start = files.len();
-                for record in records {
-                    let source = FileSource::open(&backup.path(record))?;
-                    backup.check_ends(&source, number, kind, record)?;
-                    // A delta may be without entries: there is nothing to look for in it.
-                    if record.blocks > 0 {
-                        files.push(ViewFile::new(&backup, files.len(), number, kind, record));
+            for (backup, number) in chain.layers(&store.name)? {
+                let part = parts.iter().find(|part| part.backup.dir() == backup.dir());
+                let Some(part) = part else { continue };
+                for (kind, records) in layers_of(&backup.manifest().stores[number as usize]) {
+                    let start = files.len();
+                    for record in records {
+                        let source = FileSource::open(&backup.path(record))?;
+                        let checked = backup.check_ends(&source, number, kind, record);
+                        checked.map_err(|error| part.named(error))?;
+                        // A delta may be without entries: there is nothing to look for in it.
+                        if record.blocks > 0 {
+                            files.push(ViewFile::new(part, files.len(), number, kind, record));
+                        }
                     }
+                    layers.push(Layer::new(start..files.len()));
                 }
-                layers.push(Layer::new(start..files.len()));
             }
             stores.push(layers);
         }
+        let backup = chain.newest().clone();
         Ok(Self { backup, files, stores, cache: BlockCache::new(options.cache_bytes) })
     }
 

@@ -108,7 +108,7 @@ async fn collection(node: &Node, collection: &str) -> Result<CollectionView, Ref
         Err(Refusal::Moved { address, .. }) => return Err(elsewhere(collection, 0, &address)),
         other => other?,
     };
-    let hold = node.hold();
+    let hold = node.hold("query");
     let mut views = Vec::new();
     for number in 0..first.def().partition_count() {
         let slot = slot_of(partition_name(collection, number).as_bytes());

@@ -122,7 +122,7 @@ pub(crate) static TABLE: &[Spec] = &[
     spec("scan", Run::Scan, -2, Keys::None, Access::Read, "generic", "Walks the keys that this node serves."),
     spec("select", Run::Select, 2, Keys::None, Access::None, "connection", "Accepts database 0, the only one."),
     spec("set", Run::Set, -3, Keys::One, Access::Write, "string", "Sets a key."),
-    spec("wbackup", Run::Wbackup, 2, Keys::None, Access::Admin, "whimbrel", "Backs up every slot of this node into a directory."),
+    spec("wbackup", Run::Wbackup, -2, Keys::None, Access::Admin, "whimbrel", "Backs up every slot of this node into a directory."),
     spec("wmigrate", Run::Wmigrate, -2, Keys::None, Access::Admin, "whimbrel", "Moves a slot to another node."),
     spec("wquery", Run::Wquery, -3, Keys::None, Access::Read, "whimbrel", "Searches an index of a collection."),
     spec("wrange", Run::Wrange, -3, Keys::One, Access::Read, "whimbrel", "Returns the keys between two keys of one slot, in order."),
