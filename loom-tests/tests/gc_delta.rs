@@ -17,7 +17,7 @@ use whimbrel_mvcc::{
 const A: &[u8] = b"a0";
 const B: &[u8] = b"b0";
 
-const TWO: Bound = Bound::Preemptions(3);
+const TWO: Bound = Bound::Preemptions(4);
 /// Writes beside it, or three threads.
 const MORE: Bound = Bound::Preemptions(2);
 
