@@ -165,7 +165,9 @@ impl SortedFileWriter {
         self.refuse_existing()?;
         let renamed = self.storage.rename(&self.temporary, &self.name);
         renamed.map_err(|source| self.io("rename", &self.temporary, source))?;
-        if self.is_synced && let Err(source) = self.storage.sync_names() {
+        if self.is_synced
+            && let Err(source) = self.storage.sync_names()
+        {
             let _ = self.storage.remove(&self.name);
             return Err(self.io("sync", "", source));
         }

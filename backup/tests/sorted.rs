@@ -33,9 +33,8 @@ fn read(bytes: &[u8]) -> Result<Entries, Error> {
 fn small(path: &Path) -> Entries {
     let options = BlockOptions::default().with_block_bytes(64);
     let mut writer = SortedFileWriter::create_with(path, options).unwrap();
-    let entries: Entries = (0..12_u8)
-        .map(|n| (vec![b'k', n], (n % 3 > 0).then(|| vec![n; usize::from(n)])))
-        .collect();
+    let entries: Entries =
+        (0..12_u8).map(|n| (vec![b'k', n], (n % 3 > 0).then(|| vec![n; usize::from(n)]))).collect();
     for (key, value) in &entries {
         match value {
             Some(value) => writer.put(key, value).unwrap(),

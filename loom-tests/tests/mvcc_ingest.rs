@@ -134,7 +134,10 @@ fn commit_against_put() {
     explore_acts(TWO, over, &[commit_and_look, put], |world, saw| {
         assert_eq!((world.get(A), world.get(B)), (3, 2));
         if saw[1][0] == 1 {
-            assert_eq!(saw[0][0], 3, "the put came before the ingest, so nobody sees that one's value");
+            assert_eq!(
+                saw[0][0], 3,
+                "the put came before the ingest, so nobody sees that one's value"
+            );
         }
     });
 }
@@ -193,7 +196,11 @@ fn commit_against_insert_unique() {
         let inserted = saw[1][0] == 1;
         assert_eq!((world.get(A), world.get(B)), (if inserted { 3 } else { 2 }, 2));
         // Before the ingest, whose value is never seen then; or not at all.
-        assert_eq!(saw[0][0], if inserted { 3 } else { 2 }, "it was decided by what the ingest had replaced");
+        assert_eq!(
+            saw[0][0],
+            if inserted { 3 } else { 2 },
+            "it was decided by what the ingest had replaced"
+        );
     });
 }
 
@@ -273,7 +280,10 @@ fn commit_against_batch_and_latest_read() {
     let read: Act = |world| vec![world.get(A)];
     let after: fn(&World, &[Vec<u8>]) = |world, saw| {
         assert_eq!((world.get(A), world.get(B)), (3, 2));
-        assert!(saw[2][0] != 2 || saw[0][0] != 3, "the batch is older than what was read before it");
+        assert!(
+            saw[2][0] != 2 || saw[0][0] != 3,
+            "the batch is older than what was read before it"
+        );
     };
     let acts = [hold_and_commit, batch, read];
     explore_order(Bound::Preemptions(3), over, &acts, after, vec![2, 0, 1]);

@@ -103,9 +103,17 @@ fn over_wins_over_what_was_there_and_loses_to_what_comes() {
     store.put(b"a", b"came first").unwrap();
     store.remove(b"b").unwrap();
     let new = Some("new");
-    fill(&ingest, &store, &[("a", new), ("b", new), ("c", new), ("d", new), ("e", new), ("f", new)]);
+    fill(
+        &ingest,
+        &store,
+        &[("a", new), ("b", new), ("c", new), ("d", new), ("e", new), ("f", new)],
+    );
     store.put(b"c", b"came after").unwrap();
-    assert_eq!(store.remove(b"d").unwrap(), Some(b"old".to_vec()), "what is there, and not what will be");
+    assert_eq!(
+        store.remove(b"d").unwrap(),
+        Some(b"old".to_vec()),
+        "what is there, and not what will be"
+    );
     assert_eq!(store.insert_unique(b"f", b"mine").unwrap(), Inserted::Inserted);
     let report = ingest.commit().unwrap();
     assert_eq!((report.written, report.same, report.lost), (4, 0, 5));
@@ -132,7 +140,10 @@ fn behind_loses_to_whatever_is_there() {
     let report = ingest.commit().unwrap();
     assert_eq!((report.written, report.same, report.lost), (2, 1, 3));
     assert_eq!((get(&store, "a"), get(&store, "b")), (Some("old".into()), None));
-    assert_eq!((get(&store, "c"), get(&store, "d")), (Some("new".into()), Some("came after".into())));
+    assert_eq!(
+        (get(&store, "c"), get(&store, "d")),
+        (Some("new".into()), Some("came after".into()))
+    );
     drop(base);
     check_clean(&store);
 }
@@ -153,7 +164,10 @@ fn operations_on_a_running_ingest_see_what_is_below_it() {
     assert!(matches!(batch.commit(), Err(Error::PreconditionFailed { .. })));
     // None of these wrote, so the ingest loses nothing.
     assert_eq!(ingest.commit().unwrap().lost, 0);
-    assert_eq!((get(&store, "absent"), get(&store, "there")), (Some("new".into()), Some("new".into())));
+    assert_eq!(
+        (get(&store, "absent"), get(&store, "there")),
+        (Some("new".into()), Some("new".into()))
+    );
 
     let ingest = begin(&store, IngestOptions::new());
     fill(&ingest, &store, &[("a", Some("3")), ("absent", Some("3")), ("there", Some("3"))]);
@@ -232,10 +246,9 @@ fn a_written_range_fails_it_as_a_whole() {
     drop(seen);
     let seen = store.snapshot();
     let options = || IngestOptions::new().with_unwritten("b".."y", seen.hold());
-    for write in [
-        (|store| _ = store.remove(b"m").unwrap()) as fn(&Store),
-        |store| _ = store.put(b"c", b"new").unwrap(),
-    ] {
+    for write in [(|store| _ = store.remove(b"m").unwrap()) as fn(&Store), |store| {
+        _ = store.put(b"c", b"new").unwrap()
+    }] {
         let ingest = begin(&store, options());
         fill(&ingest, &store, &[("x", Some("new"))]);
         write(&store);
@@ -455,7 +468,8 @@ impl Run {
         let Some(open) = self.open.take() else { return };
         let report = open.ingest.commit().unwrap();
         assert_eq!(report.written, open.entries.len() as u64);
-        for (key, value) in open.entries.into_iter().filter(|(key, _)| !open.written.contains(key)) {
+        for (key, value) in open.entries.into_iter().filter(|(key, _)| !open.written.contains(key))
+        {
             self.wrote(key, value);
         }
     }

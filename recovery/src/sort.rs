@@ -176,10 +176,8 @@ impl Sorter {
 
     fn add(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         let bytes = value.unwrap_or_default();
-        let too_long = || whimbrel_backup::Error::KeyTooLong {
-            len: key.len(),
-            limit: block::MAX_KEY_LEN,
-        };
+        let too_long =
+            || whimbrel_backup::Error::KeyTooLong { len: key.len(), limit: block::MAX_KEY_LEN };
         let key_len = u16::try_from(key.len()).map_err(|_| too_long())?;
         if bytes.len() > block::MAX_VALUE_LEN {
             let (len, limit) = (bytes.len(), block::MAX_VALUE_LEN);
@@ -189,7 +187,8 @@ impl Sorter {
         let value_len = value.map_or(Ok(REMOVE), |value| u32::try_from(value.len()));
         let value_len = value_len.unwrap_or(REMOVE);
         let more = key.len() + bytes.len() + SLOT_BYTES;
-        if !self.slots.is_empty() && self.gathered().saturating_add(more) > self.options.max_memory {
+        if !self.slots.is_empty() && self.gathered().saturating_add(more) > self.options.max_memory
+        {
             self.spill()?;
         }
         let most = self.options.max_memory;
@@ -246,7 +245,9 @@ impl Sorter {
             let files = self.open_runs()?;
             let tasks = cut(&files, RANGES_PER_THREAD * self.options.work.threads());
             self.options.work.begin(entries_of(&files));
-            self.options.work.for_each(&tasks, |work, range| build_from_runs(&files, range, work))?
+            self.options
+                .work
+                .for_each(&tasks, |work, range| build_from_runs(&files, range, work))?
         };
         let entries = segments.iter().map(|segment| segment.len() as u64).sum();
         Ok((segments, self.report(entries)))
@@ -276,11 +277,8 @@ impl Sorter {
     }
 
     fn report(&self, entries: u64) -> SortReport {
-        let report = SortReport {
-            entries,
-            seconds: self.started.elapsed().as_secs_f64(),
-            ..self.report
-        };
+        let report =
+            SortReport { entries, seconds: self.started.elapsed().as_secs_f64(), ..self.report };
         tracing::debug!(report.came, report.entries, report.runs, report.seconds, "sorted");
         report
     }

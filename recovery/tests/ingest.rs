@@ -150,7 +150,11 @@ fn damage_in_any_file_leaves_the_store_as_it_was() {
     let missing = dir.path().join("missing");
     assert!(ingest(&store, &[&good, &missing], &options()).is_err());
     assert_eq!(content(&store), before);
-    assert_eq!(ingest(&store, &[&good], &options()).unwrap().written, 200, "and is free for others");
+    assert_eq!(
+        ingest(&store, &[&good], &options()).unwrap().written,
+        200,
+        "and is free for others"
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use loom::sync::Arc;
 use loom::thread;
 use whimbrel_loom_tests::{Bound, explore};
 use whimbrel_mvcc::{
-    Capture, CaptureOptions, Captured, Clock, Ingest, IngestMode, IngestOptions, IngestReport, Snapshot,
-    Store, StoreOptions, StoreSegmentBuilder,
+    Capture, CaptureOptions, Captured, Clock, Ingest, IngestMode, IngestOptions, IngestReport,
+    Snapshot, Store, StoreOptions, StoreSegmentBuilder,
 };
 
 /// Two keys: a store of both is one block.

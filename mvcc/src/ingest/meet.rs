@@ -65,7 +65,8 @@ impl<'g> Access<'g> {
         let word = below.map_or(EMPTY, VersionRef::word);
         // ORDERING: AcqRel; as in `install`: hands on the version below. Row V7.
         let cell = record.cell();
-        if cell.compare_exchange(version.word(), word, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if cell.compare_exchange(version.word(), word, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             self.store.count_withdrawn(record.key(), version, below);
             // SAFETY: out of the cell, nothing was installed on it (invariant J3), it has no entry in the dead
             // list, and who won the exchange alone comes here.

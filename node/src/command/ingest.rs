@@ -69,8 +69,11 @@ pub fn run(args: IngestArgs) -> Result<(), Error> {
     let done = done?;
     let bar = BackupBar::new("write");
     let hold = clock.hold();
-    let snapshots: Vec<_> =
-        restored.stores.iter().map(|(name, store)| (name.clone(), store.snapshot_at(&hold))).collect();
+    let snapshots: Vec<_> = restored
+        .stores
+        .iter()
+        .map(|(name, store)| (name.clone(), store.snapshot_at(&hold)))
+        .collect();
     let options = ExportOptions::default()
         .with_work(bar.work(&interrupt))
         .with_user(restored.manifest.user.clone());

@@ -64,7 +64,10 @@ fn lines_become_a_sorted_file_and_that_a_part_of_a_backup() {
     let (input, sorted) = (at("lines"), at("one.sorted"));
     let said = whimbrel_succeeds(&["sort", arg(&input), "--to", arg(&sorted), "--json"]);
     let said = json(&said);
-    assert_eq!((&said["lines"], &said["entries"], &said["runs"]), (&4.into(), &3.into(), &0.into()));
+    assert_eq!(
+        (&said["lines"], &said["entries"], &said["runs"]),
+        (&4.into(), &3.into(), &0.into())
+    );
     let (from, to) = (at("monday"), at("tuesday"));
     let to_birds = ["--store", "birds", "--record", "~jobs/"];
     let base = ["ingest", "--json", "--from", arg(&from), "--to", arg(&to)];
