@@ -123,6 +123,10 @@ fn what_cannot_be_used_is_named() {
     assert!(!to.exists(), "nothing was written");
 }
 
+fn ingest_args<'a>(from: &'a Path, to: &'a Path, sorted: &'a Path) -> [&'a str; 6] {
+    ["ingest", "--from", arg(from), "--to", arg(to), arg(sorted)]
+}
+
 /// How long the process runs when nobody disturbs it.
 fn undisturbed(args: &[&str]) -> Duration {
     let begin = Instant::now();
@@ -144,15 +148,14 @@ fn killed_at_any_moment_there_is_the_old_state_or_the_new_one() {
     fs::write(&input, lines).expect("writable");
     whimbrel_succeeds(&["sort", arg(&input), "--to", arg(&sorted), "--memory", "1"]);
     let first = at("0");
-    let args = |to| ["ingest", "--from", arg(&from), "--to", to, arg(&sorted)];
-    let all = undisturbed(&args(arg(&first)));
+    let all = undisturbed(&ingest_args(&from, &first, &sorted));
     assert_eq!(content(&first, "birds"), new);
     let random = RandomState::new();
     let (mut whole, mut none) = (0, 0);
     for round in 1..=ROUNDS {
         let to = at(&round.to_string());
         let mut child = Command::new(WHIMBREL)
-            .args(args(arg(&to)))
+            .args(ingest_args(&from, &to, &sorted))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
