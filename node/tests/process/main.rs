@@ -4,6 +4,7 @@
 //! Debian's redis-cli, with plain sockets, with its own subcommands. One scenario per module.
 
 mod common;
+mod journal;
 mod journey;
 mod kill;
 mod lifetime;
