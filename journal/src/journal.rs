@@ -314,7 +314,9 @@ impl Journal {
             });
         }
         let mut removed = 0;
-        while let Some(closed) = self.shared().closed.front().copied() {
+        // The lock is not held while a file is removed.
+        let oldest = || self.shared().closed.front().copied();
+        while let Some(closed) = oldest() {
             if closed.next > covered.sequence.saturating_add(1) {
                 break;
             }
