@@ -87,7 +87,7 @@ impl Inode {
             return images;
         }
         // Cut anywhere.
-        images.extend((self.synced..durable.len()).step_by(5).map(|at| durable[..at].to_vec()));
+        images.extend((self.synced..durable.len()).step_by(2).map(|at| durable[..at].to_vec()));
         // Every subset of the unsynced writes is missing, with zeros in place.
         let ends = self.writes.iter().skip(1).copied().chain([durable.len()]);
         let writes: Vec<_> = self.writes.iter().copied().zip(ends).collect();
@@ -229,7 +229,7 @@ fn every_cut(policy: SyncPolicy) -> usize {
             let before = opened.ops().len();
             judge(&opened, policy, &ops[..cut], &format!("cut {cut}"));
             count += 1;
-            if count % 40 == 0 {
+            if count % 15 == 0 {
                 count += cut_again(&opened, before, policy, &ops[..cut]);
             }
         }
