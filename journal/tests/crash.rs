@@ -218,7 +218,8 @@ fn judge(double: &Double, policy: SyncPolicy, ops: &[Op], place: &str) {
     }
 }
 
-fn every_cut(policy: SyncPolicy) -> usize {
+/// `again` says which part of the images is cut a second time.
+fn every_cut(policy: SyncPolicy, again: usize) -> usize {
     let double = Double::default();
     work(&double, policy).unwrap();
     let ops = double.ops();
@@ -229,7 +230,7 @@ fn every_cut(policy: SyncPolicy) -> usize {
             let before = opened.ops().len();
             judge(&opened, policy, &ops[..cut], &format!("cut {cut}"));
             count += 1;
-            if count % 15 == 0 {
+            if count % again == 0 {
                 count += cut_again(&opened, before, policy, &ops[..cut]);
             }
         }
@@ -252,14 +253,14 @@ fn cut_again(opened: &Double, before: usize, policy: SyncPolicy, ops: &[Op]) -> 
 
 #[test]
 fn a_crash_at_any_moment_loses_nothing_acknowledged() {
-    let images = every_cut(SyncPolicy::Always);
+    let images = every_cut(SyncPolicy::Always, 15);
     println!("{images} images with always");
-    assert!(images > 5_000, "{images} images are too few to mean anything");
+    assert!(images > 20_000, "{images} images are too few to mean anything");
 }
 
 #[test]
 fn a_crash_at_any_moment_without_syncs_leaves_a_beginning() {
-    let images = every_cut(SyncPolicy::Never);
+    let images = every_cut(SyncPolicy::Never, 150);
     println!("{images} images with never");
     assert!(images > 5_000, "{images} images are too few to mean anything");
 }

@@ -258,7 +258,7 @@ fn random_damage_is_refused_or_leaves_a_beginning() {
     for _ in 0..20_000 {
         let mut image = sample.image.clone();
         for _ in 0..=scramble(&mut state) % 4 {
-            let name = if scramble(&mut state) % 3 == 0 { FIRST } else { SECOND };
+            let name = if scramble(&mut state).is_multiple_of(3) { FIRST } else { SECOND };
             let bytes = image.get_mut(name).unwrap();
             let at = usize::try_from(scramble(&mut state)).unwrap() % bytes.len().max(1);
             let many = usize::try_from(scramble(&mut state) % 70).unwrap();

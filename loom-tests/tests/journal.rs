@@ -5,9 +5,9 @@
 #![cfg(whimbrel_loom)]
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64 as Count, Ordering as StdOrdering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use whimbrel_journal::commit::{Acknowledge, Device, Group, GroupCommit, Ticket};
@@ -19,14 +19,12 @@ const TWO: Bound = Bound::None;
 /// Three threads.
 const THREE: Bound = Bound::Preemptions(3);
 
-/// What the device holds. Not loom's: only a leader touches it, and the lock of the group commit orders
-/// leaders; the models look at it from threads that were told.
-#[derive(Default)]
+/// What the device holds. Relaxed: that whoever is told of a sync sees it is the work of the lock.
 struct Medium {
-    written: Count,
-    synced: Count,
+    written: AtomicU64,
+    synced: AtomicU64,
     /// Calls since a sync has failed.
-    after_failure: Count,
+    after_failure: AtomicU64,
 }
 
 struct Disk {
@@ -40,7 +38,7 @@ struct Disk {
 impl Disk {
     fn call(&self) {
         if self.failed {
-            self.medium.after_failure.fetch_add(1, StdOrdering::SeqCst);
+            self.medium.after_failure.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -49,9 +47,9 @@ impl Device for Disk {
     fn write(&mut self, groups: &mut [Group]) -> Result<(), Failure> {
         self.call();
         for group in groups {
-            let before = self.medium.written.load(StdOrdering::SeqCst);
+            let before = self.medium.written.load(Ordering::Relaxed);
             assert_eq!(group.first(), before + 1, "a group is written twice, or left out");
-            self.medium.written.store(group.next() - 1, StdOrdering::SeqCst);
+            self.medium.written.store(group.next() - 1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -64,8 +62,8 @@ impl Device for Disk {
             let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(Failure::new("sync", "disk".into(), &error));
         }
-        let written = self.medium.written.load(StdOrdering::SeqCst);
-        self.medium.synced.store(written, StdOrdering::SeqCst);
+        let written = self.medium.written.load(Ordering::Relaxed);
+        self.medium.synced.store(written, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -73,14 +71,16 @@ impl Device for Disk {
 type Shared = (std::sync::Arc<GroupCommit<Disk>>, std::sync::Arc<Medium>);
 
 fn group_commit(fails: u64, max_pending: usize) -> Shared {
-    let medium = std::sync::Arc::new(Medium::default());
+    let zero = || AtomicU64::new(0);
+    let medium = Medium { written: zero(), synced: zero(), after_failure: zero() };
+    let medium = std::sync::Arc::new(medium);
     let disk = Disk { medium: medium.clone(), fails, syncs: 0, failed: false };
     let commit = GroupCommit::new(disk, 1, Acknowledge::Synced, max_pending);
     (std::sync::Arc::new(commit), medium)
 }
 
 fn assert_durable(medium: &Medium, sequence: u64) {
-    let synced = medium.synced.load(StdOrdering::SeqCst);
+    let synced = medium.synced.load(Ordering::Relaxed);
     assert!(synced >= sequence, "{sequence} was acknowledged, {synced} is durable");
 }
 
@@ -224,7 +224,7 @@ fn a_task_a_driver_and_one_who_waits() {
 }
 
 fn assert_given_up(medium: &Medium) {
-    let calls = medium.after_failure.load(StdOrdering::SeqCst);
+    let calls = medium.after_failure.load(Ordering::Relaxed);
     assert_eq!(calls, 0, "the device was used after a failed sync");
 }
 
@@ -250,7 +250,7 @@ fn the_second_sync_fails() {
         let mine = append_and_wait(&shared);
         let done = others.map(|other| other.join().unwrap());
         let failed = done.iter().chain([&mine]).filter(|done| done.is_err()).count();
-        let synced = shared.1.synced.load(StdOrdering::SeqCst);
+        let synced = shared.1.synced.load(Ordering::Relaxed);
         assert_eq!(3 - failed as u64, synced, "each record is acknowledged or refused");
         assert_given_up(&shared.1);
     });
@@ -265,6 +265,21 @@ fn a_sync_that_fails_under_a_task() {
         assert!(block_on(shared.0.ticket(sequence)).is_err(), "acknowledged by a failed sync");
         shared.0.close();
         driver.join().unwrap();
+        assert_given_up(&shared.1);
+    });
+}
+
+/// A thread leads and fails while a task waits, and nobody drives.
+#[test]
+fn a_sync_that_fails_beside_a_task() {
+    explore(TWO, || {
+        let shared = group_commit(1, 100);
+        let other = waits(&shared);
+        if let Ok(sequence) = shared.0.append(b"r") {
+            let done = block_on(shared.0.ticket(sequence));
+            assert!(done.is_err(), "acknowledged by a failed sync");
+        }
+        assert!(other.join().unwrap().is_err(), "acknowledged by a failed sync");
         assert_given_up(&shared.1);
     });
 }

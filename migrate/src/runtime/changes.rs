@@ -119,6 +119,9 @@ impl BlockWriter {
     }
 }
 
+/// Hears of every key that is changed, and of its value; none: removed.
+pub(crate) type Seen<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
+
 /// Applies the messages of rounds to a staging store that nobody else sees.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeApplier {
@@ -133,7 +136,7 @@ impl ChangeApplier {
         &mut self,
         store: &Store,
         message: &[u8],
-        seen: &mut dyn FnMut(&[u8], Option<&[u8]>),
+        seen: Seen<'_>,
     ) -> Result<u64, ChangeError> {
         let (&tag, rest) = message.split_first().ok_or(ChangeError::Form)?;
         match (tag, self.interval.take()) {
@@ -168,12 +171,7 @@ impl ChangeApplier {
         self.interval.is_none()
     }
 
-    fn changes(
-        &mut self,
-        store: &Store,
-        bytes: &[u8],
-        seen: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<u64, ChangeError> {
+    fn changes(&mut self, store: &Store, bytes: &[u8], seen: Seen<'_>) -> Result<u64, ChangeError> {
         let place = Place::new("change delta", Part::Whole);
         let block = self.decoder.decode(bytes, place)?;
         if block.kind() != BlockKind::Changes {
@@ -190,12 +188,7 @@ impl ChangeApplier {
         Ok(u64::from(block.len()))
     }
 
-    fn entries(
-        &mut self,
-        store: &Store,
-        bytes: &[u8],
-        seen: &mut dyn FnMut(&[u8], Option<&[u8]>),
-    ) -> Result<u64, ChangeError> {
+    fn entries(&mut self, store: &Store, bytes: &[u8], seen: Seen<'_>) -> Result<u64, ChangeError> {
         let place = Place::new("interval", Part::Whole);
         let block = self.decoder.decode(bytes, place)?;
         let Some((range, keys)) = &mut self.interval else { return Err(ChangeError::Form) };

@@ -67,15 +67,7 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
         if !is_new {
             return Err(Error::NotEmpty { dir });
         }
-        let stores = blocking(move || restore::load(&backup, &clock, Work::default())).await?;
-        for (slot, store) in stores {
-            server.preload(slot, store);
-        }
-        if let Some(durable) = &durable {
-            // The journal does not have what the backup brought.
-            let (durable, server, dir) = (Arc::clone(durable), server.clone(), dir.clone());
-            blocking(move || checkpoint(&durable, &server, &dir)).await?;
-        }
+        bring_back(backup, &server, durable.clone(), dir.clone()).await?;
     }
     let own = args.own.unwrap_or_else(|| match args.slot_map {
         Some(_) => OwnSlots::default(),
@@ -111,6 +103,25 @@ fn preload(server: &SlotServer, found: Found) -> Arc<Durable> {
         server.preload(slot, store);
     }
     found.durable
+}
+
+/// Loads a backup; with a journal, which does not have what it brings, it becomes the first checkpoint.
+async fn bring_back(
+    backup: PathBuf,
+    server: &SlotServer,
+    durable: Option<Arc<Durable>>,
+    dir: PathBuf,
+) -> Result<(), Error> {
+    let clock = server.clock().clone();
+    let stores = blocking(move || restore::load(&backup, &clock, Work::default())).await?;
+    for (slot, store) in stores {
+        server.preload(slot, store);
+    }
+    if let Some(durable) = durable {
+        let server = server.clone();
+        blocking(move || checkpoint(&durable, &server, &dir)).await?;
+    }
+    Ok(())
 }
 
 async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
