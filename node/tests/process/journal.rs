@@ -181,7 +181,7 @@ fn life(node: &mut Node, writers: &mut [Writer], seed: u64) -> u64 {
                 total.fetch_add(acknowledged, Ordering::Relaxed);
             });
         }
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             let (address, dead) = (&address, &dead);
             scope.spawn(move || {
                 let Ok(mut client) = Client::connect(address) else { return };
