@@ -20,6 +20,10 @@ need redis-cli redis-tools
 echo "== unit, integration and property tests"
 cargo test --workspace --all-targets --exclude whimbrel-benches --exclude whimbrel-compare
 
+echo "== list and store once more, searching in plain code"
+RUSTFLAGS="--cfg whimbrel_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}-portable" \
+    cargo test -p whimbrel-skiplist -p whimbrel-mvcc --lib --tests
+
 echo "== the comparison with peers, without the heavy ones"
 cargo test -p whimbrel-compare --no-default-features --all-targets
 
