@@ -24,6 +24,10 @@ stress *ARGS:
 soak *ARGS:
     ./ci/soak.sh {{ARGS}}
 
+# A node with a journal, killed at random moments; arguments: rounds, seed
+kill *ARGS:
+    ./ci/kill.sh {{ARGS}}
+
 # AddressSanitizer and LeakSanitizer over the stress tests; --all adds ThreadSanitizer
 san *ARGS:
     ./ci/san.sh {{ARGS}}

@@ -6,6 +6,7 @@
 mod chain;
 mod common;
 mod ingest;
+mod journal;
 mod journey;
 mod kill;
 mod lifetime;
