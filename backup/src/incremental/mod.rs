@@ -1,15 +1,7 @@
 //! Incremental backups: what changed since the backup before, as change deltas.
 //!
-//! For each store one of three ways is taken, by itself:
-//!
-//! | the store | how its changes are found | cost |
-//! |---|---|---|
-//! | was followed by a [`Tracker`] since the base | the keys that were written are looked up in the base's snapshot and in the new one | proportional to the changes |
-//! | is in the base, and was not followed (a restart, another tracker, another `Store` of that name) | the base's files are merged and compared with the new snapshot | about a full backup's time |
-//! | is not in the base | it is written whole | a full backup's |
-//!
-//! All three write a key only when its value differs. A tracker's base is named by identity and manifest
-//! checksum of the backup, never by a snapshot number: those begin anew with every process.
+//! [`export_incremental`] has the three ways in which changes are found. A tracker's base is named by identity
+//! and manifest checksum of the backup, never by a snapshot number: those begin anew with every process.
 
 mod changes;
 mod files;
@@ -66,7 +58,7 @@ pub struct IncrementalReport {
     pub seconds: f64,
 }
 
-/// How many stores went which way; see the table of this module.
+/// How many stores went which way; see [`export_incremental`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Ways {
@@ -89,10 +81,18 @@ impl IncrementalReport {
 /// Writes what changed between the newest backup of `base` and the snapshots, as a backup that continues it.
 ///
 /// The snapshots must have one number, as for [`export`](crate::export()), and must be newer than the
-/// backup. A store of the base that is not among them is not in the new backup. With a `tracker` that has
-/// followed stores since that backup, only changed keys are looked at ([`Tracker::watch`] was called before
-/// the snapshots were taken); the others are compared with the base's files. Whether it did makes no
-/// difference to the result. After success the new backup is the tracker's base.
+/// backup. A store of the base that is not among them is not in the new backup. For each store one of
+/// three ways is taken, by itself:
+///
+/// | the store | how its changes are found | cost |
+/// |---|---|---|
+/// | was followed by `tracker` since the base | the keys that were written are looked up in the base's snapshot and in the new one | proportional to the changes |
+/// | is in the base, and was not followed (a restart, another tracker, another `Store` of that name) | the base's files are merged and compared with the new snapshot | about a full backup's time |
+/// | is not in the base | it is written whole | a full backup's |
+///
+/// A key is written only when its value differs, so the way makes no difference to the result.
+/// [`Tracker::watch`] is called before the snapshots are taken. After success the new backup is the tracker's
+/// base.
 ///
 /// [`back_up`](crate::repository::back_up) is the usual way to a repository of chains.
 ///
