@@ -127,16 +127,15 @@ fn round(
     };
     let (stop, total) = (AtomicBool::new(false), AtomicU64::new(0));
     let begin = Instant::now();
+    let work = |seed| {
+        let done = update(store, keys, journal.as_ref(), seed, &stop)?;
+        // ORDERING: Relaxed; read when the threads have ended.
+        total.fetch_add(done, Ordering::Relaxed);
+        Ok::<(), Error>(())
+    };
     let outcome = thread::scope(|scope| {
-        let update = |seed| {
-            let done = update(store, keys, journal.as_ref(), seed, &stop)?;
-            // ORDERING: Relaxed; read when the threads have ended.
-            total.fetch_add(done, Ordering::Relaxed);
-            Ok::<(), Error>(())
-        };
-        let update = &update;
-        let threads: Vec<_> =
-            (0..THREADS).map(|at| scope.spawn(move || update(at as u64))).collect();
+        let work = &work;
+        let threads: Vec<_> = (0..THREADS).map(|at| scope.spawn(move || work(at as u64))).collect();
         thread::sleep(time);
         // ORDERING: Relaxed; a lone flag.
         stop.store(true, Ordering::Relaxed);
