@@ -81,9 +81,10 @@ impl<'g> Access<'g> {
         if version.is_tombstone() {
             collection.tombstone(record, version, number);
         } else if is_buried && !planted(Mutant::BuriedNotFiled) {
-            // Where it is gone a collector has unlinked it, and the entry is only to be disposed of.
+            // Where it is gone a collector has unlinked it, and the entry is only to be disposed of. A number
+            // that is too large keeps it too long at worst.
             let above = version_above(record, version).and_then(number_of);
-            collection.superseded(record, version, above.unwrap_or(number));
+            collection.superseded(record, version, above.unwrap_or(VOID));
         }
         is_buried
     }
