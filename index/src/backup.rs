@@ -103,7 +103,7 @@ impl Engine {
         dir: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<ExportReport, Error> {
-        self.snapshot().backup(dir, options)
+        self.snapshot_named("backup").backup(dir, options)
     }
 
     /// Makes an engine from a backup, in linear time: the files are mapped, decoded and rebuilt in

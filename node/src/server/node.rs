@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use whimbrel_migrate::{
     AccessKind, MigrationHandle, NodeId, NotServed, Parked, Plant, Slot, SlotMap, SlotServer,
 };
-use whimbrel_mvcc::{Hold, Store};
+use whimbrel_mvcc::{ClockStats, Hold, Store};
 
 use super::cursors::Cursors;
 use super::intake::Intake;
@@ -168,9 +168,14 @@ impl Node {
         &self.slots.node().bus
     }
 
-    /// One moment for snapshots of several slots.
-    pub(crate) fn hold(&self) -> Hold {
-        self.slots.clock().hold()
+    /// One moment for snapshots of several slots, under the name of what it is for.
+    pub(crate) fn hold(&self, name: &str) -> Hold {
+        self.slots.clock().hold_named(name)
+    }
+
+    /// Figures of all slots, and the open snapshots.
+    pub(crate) fn stats(&self) -> ClockStats {
+        self.slots.clock().stats()
     }
 
     /// The unfinished scans.

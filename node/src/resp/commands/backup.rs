@@ -24,7 +24,7 @@ pub(crate) async fn wbackup(
     if !dir.is_absolute() {
         return Err(Refusal::Unsupported("WBACKUP: give the directory in full, from the root on"));
     }
-    let hold = node.hold();
+    let hold = node.hold("backup");
     let mut stores = Vec::new();
     for slot in node.filled() {
         let at_hold = |store: &Store| store.snapshot_at(&hold);

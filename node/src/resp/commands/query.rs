@@ -96,7 +96,7 @@ pub(crate) fn partition_prefix(collection: &str, number: u16) -> Vec<u8> {
 /// One partition, where its slot is.
 async fn partition(node: &Node, collection: &str, number: u16) -> Result<CollectionView, Refusal> {
     let slot = slot_of(partition_name(collection, number).as_bytes());
-    let snapshot = node.access(slot, Access::Read, |store| store.snapshot()).await?;
+    let snapshot = node.access(slot, Access::Read, |store| store.snapshot_named("query")).await?;
     let view = PartitionView::open(snapshot, &partition_prefix(collection, number))
         .map_err(|_| no_collection(collection))?;
     Ok(view.into())
@@ -108,7 +108,7 @@ async fn collection(node: &Node, collection: &str) -> Result<CollectionView, Ref
         Err(Refusal::Moved { address, .. }) => return Err(elsewhere(collection, 0, &address)),
         other => other?,
     };
-    let hold = node.hold();
+    let hold = node.hold("query");
     let mut views = Vec::new();
     for number in 0..first.def().partition_count() {
         let slot = slot_of(partition_name(collection, number).as_bytes());
