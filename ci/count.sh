@@ -24,7 +24,7 @@ if ! command -v valgrind >/dev/null; then
 fi
 cargo build --quiet --release -p whimbrel-compare --no-default-features
 program="${CARGO_TARGET_DIR:-target}/release/whimbrel-compare"
-work="$(mktemp -d)"
+work="$(mktemp -d)" work_name=whimbrel_compare::child::measured_work
 trap 'rm -rf "$work"' EXIT
 
 # count PEER SET OPS WORKLOAD..: a line for each workload, in the order in which the child measures them.
@@ -34,7 +34,7 @@ count() {
     workloads="$(IFS=,; echo "$*")"
     rm -f "$work"/out*
     valgrind --tool=callgrind --cache-sim=yes --D1=32768,8,64 --I1=32768,8,64 --LL=1048576,16,64 \
-        --collect-atstart=no --toggle-collect='*measured_work*' --dump-after='*measured_work*' \
+        --collect-atstart=no --toggle-collect="$work_name" --dump-after="$work_name" \
         --callgrind-out-file="$work/out" \
         "$program" child --peer "$peer" --set "$set" --workloads "$workloads" --keys "$keys" \
         --entries "$entries" --threads 1 --seed 42 --scratch "$work" >"$work/log" 2>&1 ||

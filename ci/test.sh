@@ -40,6 +40,9 @@ for example in mvcc/examples/*.rs recovery/examples/*.rs index/examples/*.rs; do
     (cd "$crate" && cargo run --quiet --example "$name" -- "${args[@]}") >/dev/null
 done
 
+echo "== the format's second reader"
+./ci/format.sh
+
 echo "== loom models, fast set"
 ./ci/loom.sh
 

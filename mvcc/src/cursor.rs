@@ -57,7 +57,8 @@ pub struct Cursor {
 }
 
 /// Entries copied out in one session.
-struct Portion {
+#[derive(Debug)]
+pub(crate) struct Portion {
     bytes: Vec<u8>,
     /// Offset of the key, its length, length of the value that follows it.
     entries: Vec<(usize, usize, usize)>,
@@ -65,10 +66,23 @@ struct Portion {
 }
 
 impl Portion {
+    fn new(want: usize) -> Self {
+        Self { bytes: Vec::new(), entries: Vec::new(), want }
+    }
+
+    /// For who takes as much at once as a cursor takes at most.
+    pub(crate) fn full_size() -> Self {
+        Self::new(MOST_ENTRIES)
+    }
+
     fn push(&mut self, key: &[u8], value: &[u8]) {
         self.entries.push((self.bytes.len(), key.len(), value.len()));
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (0..self.entries.len()).filter_map(|at| self.entry(at))
     }
 
     fn entry(&self, at: usize) -> Option<(&[u8], &[u8])> {
@@ -77,7 +91,7 @@ impl Portion {
         Some((key, &rest[..value_len]))
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
     }
@@ -98,7 +112,7 @@ impl Cursor {
             range,
             reverse: false,
             exhausted,
-            portion: Portion { bytes: Vec::new(), entries: Vec::new(), want: FIRST_ENTRIES },
+            portion: Portion::new(FIRST_ENTRIES),
             at: 0,
         }
     }
@@ -227,17 +241,17 @@ impl Cursor {
 }
 
 /// One barrier session of a scan.
-struct Session<'a, 'g> {
-    access: Access<'g>,
-    number: u64,
-    range: &'a KeyRange,
-    reverse: bool,
-    portion: &'a mut Portion,
+pub(crate) struct Session<'a, 'g> {
+    pub(crate) access: Access<'g>,
+    pub(crate) number: u64,
+    pub(crate) range: &'a KeyRange,
+    pub(crate) reverse: bool,
+    pub(crate) portion: &'a mut Portion,
 }
 
 impl Session<'_, '_> {
     /// Fills the portion; returns the last key looked at when there may be more.
-    fn run(self, from: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(crate) fn run(self, from: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
         let Self { access, number, range, reverse, portion } = self;
         let from = from.as_ref().map(Vec::as_slice);
         let (list, guard) = (&access.store.list, access.guard);

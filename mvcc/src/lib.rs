@@ -229,7 +229,8 @@
 //! # Garbage
 //!
 //! A version that was written over, and the version that says "removed", are garbage as soon as no open
-//! snapshot sees them. A snapshot keeps what it sees and nothing else: versions that came and went between two open
+//! snapshot sees them. (A key that was written once and is removed while no snapshot sees the value leaves no
+//! garbage: it ends with the removal.) A snapshot keeps what it sees and nothing else: versions that came and went between two open
 //! snapshots are collected although both are open. Closing a snapshot is one store, whatever it held.
 //!
 //! *Who collects.* By default writers do: each looks at a few more entries of the dead list than it made. With
@@ -245,6 +246,9 @@
 //! collector makes less of what snapshots hold: close the one that is named. Give long-lived snapshots names
 //! ([`Store::snapshot_named`]); one that is open for longer than [a limit](ClockOptions::with_age_limit) is named
 //! in a warning. (`examples/garbage.rs`)
+//!
+//! *Without keeping it.* A snapshot that is to be copied while everything is written over can be given up first:
+//! [`Snapshot::observe_unlinks`] has an observer told of each of its versions before that is collected.
 //!
 //! ```
 //! use whimbrel_mvcc::{Clock, Collectors, Store, StoreOptions};
@@ -278,7 +282,8 @@
 //!
 //! Each key has a chain of versions, newest first. A write installs its version *pending*, and takes its
 //! snapshot number from the clock afterwards; a snapshot reader that meets a pending version raises the
-//! floor under its number and passes it. `stamp.rs` has the rules of the word that decides, `batch.rs` why a
+//! floor under its number and passes it. `stamp.rs` has the rules of the word that decides, `removal.rs` how most
+//! keys are removed without a version, `batch.rs` why a
 //! batch goes in exactly once, `registry.rs` and `collect.rs` how garbage is known. The protocol follows
 //! versioned compare-and-swap (Wei et al., PPoPP 2021), Jiffy (PPoPP 2022) for batches, and Ben-David et al.
 //! (DISC 2021) for collection; new is that readers raise a floor where those help.
@@ -294,24 +299,30 @@ mod collectors;
 mod compact;
 mod cursor;
 mod dead;
+mod descriptor;
 mod digest;
 mod error;
+mod ingest;
 mod inline;
 #[cfg(whimbrel_loom)]
 pub mod mutant;
 #[cfg(not(whimbrel_loom))]
 mod mutant;
+mod number;
 mod pressure;
 mod queue;
 mod range;
 mod registry;
+mod removal;
 mod snapshot;
 mod stamp;
 mod stats;
 mod store;
 mod stores;
+mod sweep;
 mod sync;
 mod token;
+mod unlinks;
 mod update;
 mod version;
 mod watch;
@@ -327,12 +338,14 @@ pub use compact::CompactReport;
 pub use cursor::{Cursor, Entries};
 pub use digest::Digest;
 pub use error::Error;
+pub use ingest::{Ingest, IngestMode, IngestOptions, IngestPart, IngestReport};
 pub use queue::Garbage;
 pub use range::KeyRange;
 pub use snapshot::Snapshot;
 pub use stats::{ClockStats, StoreStats};
 pub use store::{CasOutcome, Inserted, Store, StoreOptions, VersionToken};
 pub use token::CursorToken;
+pub use unlinks::{Observation, ObservedWalk, UnlinkAnswer, UnlinkObserver};
 pub use update::{Update, Updated};
 pub use version::MAX_VALUE_LEN;
 pub use watch::{ClockOptions, OpenSnapshot};

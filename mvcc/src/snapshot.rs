@@ -308,14 +308,7 @@ impl Snapshot {
     /// Cuts a range into at most `n` ranges that follow each other. See [`Snapshot::split`].
     #[must_use]
     pub fn split_range(&self, range: impl Into<KeyRange>, n: usize) -> Vec<KeyRange> {
-        let range = range.into();
-        if n < 2 || range.is_empty() {
-            return vec![range];
-        }
-        let separators = self
-            .store
-            .access(|access| access.store.list.split(n, range.lo(), range.hi(), access.guard));
-        range.cut(separators)
+        self.store.split_range(range.into(), n)
     }
 }
 

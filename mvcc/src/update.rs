@@ -4,7 +4,7 @@ use crate::access::{Access, Head};
 use crate::mutant::{Mutant, planted};
 use crate::stamp::{By, StampWord};
 use crate::store::Store;
-use crate::version::{Fresh, check_value};
+use crate::version::{Fresh, VersionRef, check_value};
 use crate::{Error, Inserted};
 
 /// What [`Store::update`] is to do with a key.
@@ -120,31 +120,39 @@ impl Access<'_> {
             let record = found.follow().0;
             // Settled also where nothing will be written: a snapshot taken afterwards must not lack what
             // `decide` is given.
-            let old = match self.settled_head(record) {
+            let (top, old, on_ingest) = match self.settled_head(record) {
                 Head::Sealed => {
                     self.store.list.unlink_sealed(record, self.guard);
                     continue;
                 }
                 Head::Empty => break,
-                Head::Settled(version) => version,
+                Head::Settled(version) => (version, Some(version), false),
+                Head::Ingesting { top, below } => (top, below, true),
             };
-            let Some(value) = old.value() else { break };
-            let (new, updated) = match decide(Some(value)) {
-                Update::Keep => return Ok(Tried::Done(Updated::Kept)),
+            let value = old.and_then(VersionRef::value);
+            let (new, updated) = match decide(value) {
+                Update::Put(new) if value.is_none() => return Ok(Tried::Insert(new)),
                 Update::Put(new) => (Some(new), Updated::Put),
-                Update::Remove => (None, Updated::Removed),
+                Update::Remove if value.is_some() => (None, Updated::Removed),
+                // Over an ingest as a latest read.
+                _ if on_ingest && !self.is_running(record, top) => continue,
+                _ => return Ok(Tried::Done(Updated::Kept)),
             };
             let new: Option<&[u8]> = new.as_ref().map(AsRef::as_ref);
             check_value(new.unwrap_or_default())?;
             let newer = planted(Mutant::UpdateNotCompared).then(|| self.settled_head(record));
-            let old = if let Some(Head::Settled(newer)) = newer { newer } else { old };
-            // Fails where the newest version is not the one that was read any more, or the record moved.
+            let top = if let Some(Head::Settled(newer)) = newer { newer } else { top };
             let fresh = Fresh::new(StampWord::pending(), new);
-            if let Ok(change) = self.install(record, Some(old), fresh) {
+            let fresh = if on_ingest { fresh.on_ingest() } else { fresh };
+            // Fails where the newest version is not the one that was read any more, or the record moved.
+            let Ok(change) = self.install(record, Some(top), fresh) else { continue };
+            if !on_ingest {
                 let number = change.new.stamp().settle(self.clock, By::Installer);
                 self.settled(change, number);
-                return Ok(Tried::Done(updated));
+            } else if !self.settled_on_ingest(change) {
+                continue;
             }
+            return Ok(Tried::Done(updated));
         }
         Ok(match decide(None) {
             Update::Keep | Update::Remove => Tried::Done(Updated::Kept),

@@ -1,6 +1,6 @@
 //! Reads and writes of single keys.
 
-use whimbrel_skiplist::{FindOrInsert, Record};
+use whimbrel_skiplist::{FindOrInsert, Found, Record};
 
 use crate::access::{Access, Head};
 use crate::inline::InlineStamp;
@@ -275,17 +275,19 @@ impl<'g> Access<'g> {
         decide: impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<T, Error> {
         loop {
-            let record = match decide(None) {
+            let (record, found) = match decide(None) {
                 Step::Put(value, done) => match self.insert(key, value)? {
-                    Some(record) => record,
+                    Some(record) => (record, None),
                     None => return Ok(done),
                 },
-                Step::Keep(answer) | Step::Remove(answer) => match self.find(key) {
-                    Some(record) => record,
-                    None => return Ok(answer),
-                },
+                Step::Keep(answer) | Step::Remove(answer) => {
+                    match self.store.list.find_place(key, self.guard) {
+                        Some(found) => (found.record(), Some(found)),
+                        None => return Ok(answer),
+                    }
+                }
             };
-            if let Some(answer) = self.write_record(record, &decide)? {
+            if let Some(answer) = self.write_record(record, found, &decide)? {
                 return Ok(answer);
             }
         }
@@ -331,10 +333,12 @@ impl<'g> Access<'g> {
         Ok(self.store.list.find_or_insert(key, 0, empty, self.guard)?.record())
     }
 
-    /// Writes over what the record has; none: it was sealed, look for the key's record again.
+    /// Writes over what the record has; none: it was sealed, look for the key's record again. `found` is
+    /// where a search found it.
     fn write_record<'v, T>(
         self,
         mut record: Record<'g>,
+        found: Option<Found<'g>>,
         decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<Option<T>, Error> {
         loop {
@@ -345,6 +349,13 @@ impl<'g> Access<'g> {
                 }
                 Head::Empty => None,
                 Head::Settled(version) => Some(version),
+                Head::Ingesting { top, below } => {
+                    if let Some(answer) = self.write_on_ingest(record, top, below, decide)? {
+                        return Ok(Some(answer));
+                    }
+                    record = record.follow().0;
+                    continue;
+                }
             };
             let (value, answer) = match decide(old.and_then(VersionRef::value)) {
                 Step::Keep(answer) => return Ok(Some(answer)),
@@ -354,6 +365,15 @@ impl<'g> Access<'g> {
             check_value(value.unwrap_or_default())?;
             if planted(Mutant::CaptureEarly) {
                 self.captured(record.key());
+            }
+            if value.is_none()
+                && let Some(value) = old.filter(|old| self.may_remove_in_place(*old))
+            {
+                if self.remove_in_place(record, value, found) {
+                    return Ok(Some(answer));
+                }
+                record = record.follow().0;
+                continue;
             }
             let stamp = if planted(Mutant::SettledBeforeInstall) {
                 StampWord::decided(self.clock.now())
@@ -368,6 +388,30 @@ impl<'g> Access<'g> {
             // Another write, or the record moved.
             record = record.follow().0;
         }
+    }
+
+    /// Writes over a version of an ingest that is running, by what lies below it. None: look again.
+    #[cold]
+    fn write_on_ingest<'v, T>(
+        self,
+        record: Record<'g>,
+        top: VersionRef<'g>,
+        below: Option<VersionRef<'g>>,
+        decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Result<Option<T>, Error> {
+        let (value, answer) = match decide(below.and_then(VersionRef::value)) {
+            // As a latest read.
+            Step::Keep(answer) => return Ok(self.is_running(record, top).then_some(answer)),
+            Step::Put(value, answer) => (Some(value), answer),
+            Step::Remove(answer) => (None, answer),
+        };
+        check_value(value.unwrap_or_default())?;
+        let fresh = Fresh::new(StampWord::pending(), value).on_ingest();
+        let done = match self.install(record, Some(top), fresh) {
+            Ok(change) => self.settled_on_ingest(change),
+            Err(_) => false,
+        };
+        Ok(done.then_some(answer))
     }
 
     /// The head, settled, even where the answer will be that nothing is to be written: otherwise a

@@ -129,12 +129,6 @@ impl Counter {
         self.0.fetch_sub(n, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Sets the counter to zero.
-    pub fn reset(&self) {
-        // ORDERING: Relaxed; as in `add`.
-        self.0.store(0, std::sync::atomic::Ordering::Relaxed);
-    }
-
     /// Sets the counter.
     pub fn set(&self, n: u64) {
         // ORDERING: Relaxed; as in `add`.

@@ -212,13 +212,7 @@ impl List {
     /// When the cell is not sealed, or the guard is of another barrier.
     pub fn unlink_sealed<'g>(&'g self, r: Record<'g>, g: &'g Guard<'_>) {
         self.check(g);
-        let (r, cell) = r.follow();
-        assert!(cell == crate::SEALED, "only a record with a sealed cell may be dropped");
-        if self.note_dead(r.0) {
-            let mut work = Work::new(self, g);
-            work.tend(0, r.key());
-            work.clean_up();
-        }
+        self.drop_sealed(r, g, |work, key| work.tend(0, key));
     }
 
     /// The first record that is not sealed.

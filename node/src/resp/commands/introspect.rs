@@ -7,7 +7,7 @@ use whimbrel_mvcc::{ClockStats, OpenSnapshot};
 use super::refusal::Refusal;
 use super::table::{self, Access, Keys, Spec, TABLE};
 use crate::resp::ReplyWriter;
-use crate::server::Node;
+use crate::server::{Durable, Node};
 
 const COMMAND_HELP: &str = "COMMAND, COMMAND COUNT, DOCS, GETKEYS, INFO, LIST";
 
@@ -211,6 +211,7 @@ pub(crate) async fn wstatus(node: &Node, reply: &mut ReplyWriter) -> Result<(), 
         "garbage": garbage(&stats),
         "snapshots": stats.snapshots.iter().map(open_snapshot).collect::<Vec<_>>(),
         "migrations": migrations,
+        "journal": node.durable().map(journal),
     });
     reply.bulk(status.to_string().as_bytes());
     Ok(())
@@ -234,5 +235,24 @@ fn open_snapshot(snapshot: &OpenSnapshot) -> Value {
         "age_ms": snapshot.age.as_millis(),
         "held_entries": snapshot.held.entries,
         "held_bytes": snapshot.held.bytes,
+    })
+}
+
+/// The journal as one JSON object.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn journal(durable: &Durable) -> Value {
+    let journal = durable.journal();
+    let (mark, figures) = (journal.mark(), journal.figures());
+    let mean = figures.sync_time.as_secs_f64() * 1e3 / figures.syncs.max(1) as f64;
+    json!({
+        "identity": mark.identity.to_string(),
+        "sequence": mark.sequence,
+        "pending_bytes": journal.pending_bytes(),
+        "bytes": journal.bytes(),
+        "groups": figures.groups,
+        "syncs": figures.syncs,
+        "sync_mean_ms": mean,
+        "sync_max_ms": figures.sync_max.as_secs_f64() * 1e3,
+        "failure": journal.failure().map(|failure| failure.to_string()),
     })
 }
