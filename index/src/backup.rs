@@ -157,7 +157,7 @@ impl Engine {
         dir: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<ExportReport, Error> {
-        self.snapshot().backup(dir, options)
+        self.snapshot_named("backup").backup(dir, options)
     }
 
     /// Lets the tracker follow all partitions there are now, before the snapshot of a backup is taken; see

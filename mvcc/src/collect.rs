@@ -69,7 +69,8 @@ impl CollectReport {
     }
 }
 
-/// The dead list of a store.
+/// The dead list of a store. On lines of its own: writers write here, and readers read what is beside it.
+#[repr(align(128))]
 pub(crate) struct Collection {
     inbox: Inbox<Dead>,
     collector: Mutex<Collector>,

@@ -104,6 +104,23 @@ pub enum Error {
         /// The key that came.
         got: Vec<u8>,
     },
+    /// Bytes that are no token of a cursor. Remedy: begin the scan anew; keep tokens as they were given.
+    #[error("cursor token of {len} bytes: {reason}")]
+    BadToken {
+        /// Number of the bytes.
+        len: usize,
+        /// What is wrong with them.
+        reason: &'static str,
+    },
+    /// A token of a cursor was made by a later version of this crate. Remedy: use that version, or begin
+    /// the scan anew.
+    #[error("cursor token of version {found}; this program reads versions up to {supported}")]
+    UnsupportedToken {
+        /// The version of the token.
+        found: u8,
+        /// The highest version that can be read.
+        supported: u8,
+    },
     /// The list refused bulk input for a reason of its own.
     #[error("bulk input refused: {0}")]
     Bulk(whimbrel_skiplist::BulkError),

@@ -87,6 +87,8 @@ mutants! {
     PendingNotHelped,
     /// A failing `insert_unique` leaves the version that it saw pending.
     ExistsNotHelped,
+    /// An update writes over what is newest by then, whatever it has decided about.
+    UpdateNotCompared,
     /// A batch is settled after its first operation.
     BatchSettledEarly,
     /// Helpers do not look again whether the batch is pending.

@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
-use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::List;
 
 use crate::access::Access;
@@ -11,9 +10,9 @@ use crate::capture::{CaptureState, MAX_CAPTURES};
 use crate::clock::ClockInner;
 use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
-use crate::sync::{Arc, Counter, thread_number};
+use crate::sync::{Arc, Counter, Striped};
 use crate::version::VersionRef;
-use crate::{Clock, Digest, Error, Hold, KeyRange, Snapshot, StoreStats};
+use crate::{Clock, Digest, Error, Guard, Hold, KeyRange, Snapshot, StoreStats};
 
 /// What a store keeps besides its entries, and who collects its garbage. Builder.
 #[derive(Debug, Clone, Default)]
@@ -171,17 +170,24 @@ unsafe fn reclaim(store: *mut u8) {
     drop(unsafe { Box::from_raw(store.cast::<StoreInner>()) });
 }
 
+/// In the order of who writes: to what is before the collection nobody does once there are a few entries, so
+/// that reads meet no writer on a line, nor on the one beside it, which processors fetch with it.
+#[repr(C)]
 pub(crate) struct StoreInner {
-    pub(crate) number: u64,
     pub(crate) list: List,
-    pub(crate) options: StoreOptions,
-    pub(crate) collection: Collection,
     /// The running captures, or null.
     pub(crate) captures: [AtomicPtr<CaptureState>; MAX_CAPTURES],
-    tallies: [CachePadded<Tally>; STRIPES],
+    tally: Striped<Tally>,
+    pub(crate) options: StoreOptions,
+    pub(crate) number: u64,
+    pub(crate) collection: Collection,
 }
 
-const STRIPES: usize = 4;
+const _: () = {
+    assert!(std::mem::offset_of!(StoreInner, collection).is_multiple_of(128), "lines of its own");
+    // A process has thousands of stores that are empty; `tests/stores.rs` measures one.
+    assert!(cfg!(whimbrel_loom) || size_of::<StoreInner>() <= 640, "an empty store is small");
+};
 
 /// Versions that a removal in place counts for: itself and the value.
 const REMOVED_IN_PLACE: u64 = 2;
@@ -199,12 +205,12 @@ struct Tally {
 impl StoreInner {
     fn new(clock: &Clock, list: List, options: StoreOptions) -> Self {
         Self {
-            number: clock.next_store_number(),
             list,
+            captures: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+            tally: Striped::default(),
             collection: Collection::new(options.bound().is_some()),
             options,
-            captures: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
-            tallies: std::array::from_fn(|_| CachePadded::new(Tally::default())),
+            number: clock.next_store_number(),
         }
     }
 
@@ -291,7 +297,7 @@ impl StoreInner {
 
     #[inline]
     fn tally(&self) -> &Tally {
-        &self.tallies[thread_number() % STRIPES]
+        self.tally.mine()
     }
 
     pub(crate) fn stats(&self) -> StoreStats {
@@ -310,7 +316,7 @@ impl StoreInner {
     }
 
     fn total(&self, of: fn(&Tally) -> &Counter) -> u64 {
-        self.tallies.iter().fold(0, |sum, tally| sum.wrapping_add(of(tally).get()))
+        self.tally.sum(|tally| of(tally).get())
     }
 
     fn live_digest(&self) -> Digest {
@@ -438,6 +444,11 @@ impl Store {
     pub(crate) fn access<R>(&self, f: impl for<'g> FnOnce(Access<'g>) -> R) -> R {
         let guard = self.0.clock.pin();
         f(Access::new(&self.0.clock.0, self.inner(), &guard))
+    }
+
+    /// The same under a guard of the caller's.
+    pub(crate) fn access_under<'g>(&'g self, guard: &'g Guard<'_>) -> Access<'g> {
+        Access::new(&self.0.clock.0, self.inner(), guard)
     }
 
     /// Cuts a range into at most `n` ranges that follow each other.

@@ -12,6 +12,9 @@
 
 #[cfg(any(whimbrel_shuttle, whimbrel_delay))]
 mod stepped;
+mod striped;
+
+pub use striped::Striped;
 
 #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
 pub use std::sync::{Arc, Mutex, MutexGuard};

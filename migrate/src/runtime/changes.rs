@@ -61,7 +61,7 @@ pub(crate) fn write_changes(
         put_bound(&mut head, &interval.hi);
         emit(head)?;
         let mut out = BlockWriter::new(ENTRIES, BlockKind::Entries);
-        let mut cursor = store.snapshot().range(interval.clone());
+        let mut cursor = store.snapshot_named("migration round").range(interval.clone());
         while let Some((key, value)) = cursor.next_entry() {
             out.put(key, value, &mut emit)?;
             entries += 1;
@@ -153,7 +153,7 @@ impl ChangeApplier {
                 self.entries(store, rest, seen)
             }
             (INTERVAL_END, Some((range, keys))) if rest.is_empty() => {
-                let mut cursor = store.snapshot().range(range);
+                let mut cursor = store.snapshot_named("migration round").range(range);
                 while let Some((key, _)) = cursor.next_entry() {
                     if !keys.contains(key) {
                         store.remove(key)?;

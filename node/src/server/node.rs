@@ -11,7 +11,7 @@ use whimbrel_backup::Tracker;
 use whimbrel_migrate::{
     AccessKind, MigrationHandle, NodeId, NotServed, Parked, Plant, Slot, SlotMap, SlotServer,
 };
-use whimbrel_mvcc::{Hold, Store};
+use whimbrel_mvcc::{ClockStats, Hold, Store};
 
 use super::checkpoint::{CheckpointReport, checkpoint};
 use super::cursors::Cursors;
@@ -272,6 +272,11 @@ impl Node {
     /// One moment for snapshots of several slots, named in warnings about those that stay open for long.
     pub(crate) fn hold(&self, name: &str) -> Hold {
         self.slots.clock().hold_named(name)
+    }
+
+    /// Figures of all slots, and the open snapshots.
+    pub(crate) fn stats(&self) -> ClockStats {
+        self.slots.clock().stats()
     }
 
     /// What follows the slots from one backup into a repository to the next.

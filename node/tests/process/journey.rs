@@ -203,6 +203,13 @@ fn nodes_serve_a_restored_collection_and_answer_the_same() {
     let said = cli(first.port(), &["WQUERY", "towns", "by_name", "EQ", "town042"]);
     assert!(said.contains("PARTITION"), "{said}");
 
+    let status = whimbrel_succeeds(&["status", "--node", first.address(), "--json"]);
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert!(status["snapshots"].is_array() && status["garbage"]["held_bytes"].is_u64(), "{status}");
+    assert!(status["versions"].as_u64() >= Some(600), "{status}");
+    let shown = whimbrel_succeeds(&["status", "--node", first.address()]);
+    assert!(shown.contains("are held by snapshots"), "{shown}");
+
     // The backup of a node holds its slots, and a node is restored from it.
     let of_node = place.path("of-node");
     assert_eq!(cli(first.port(), &["-c", "SET", "plain", "key"]), "OK");

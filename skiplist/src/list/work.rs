@@ -244,8 +244,11 @@ impl<'g> Work<'g> {
     fn lay_out(&self, gathered: Gathered<'g>, kept: &Kept<'g>) -> Built<'g> {
         let Gathered { mut task, mut high, mut next } = gathered;
         let level = task.block.level();
-        let (capacity, fill) = self.list.shape().of_level(level);
+        let (mut capacity, fill) = self.list.shape().of_level(level);
         let parts = kept.len().div_ceil(fill).max(1);
+        if parts == 1 && high.is_none() && task.block.is_leftmost() {
+            capacity = self.list.shape().words_of_the_only_block(level, kept.len());
+        }
         let middle = if parts == 2 { kept.cut_in_two(task.block, fill) } else { 0 };
         let cut = |part: usize| match part {
             1 if parts == 2 => middle,

@@ -52,6 +52,7 @@ pub(crate) const BARS: &[Bar] = &[
     Bar { name: "batch", run: batch },
     Bar { name: "list", run: list },
     Bar { name: "worker", run: worker },
+    Bar { name: "stores", run: stores },
 ];
 
 fn put(store: &Store, key: &Key) {
@@ -309,4 +310,21 @@ fn worker(size: &Size) -> Vec<Row> {
     let rate = float(size.updates as u64 / 2) / took.as_secs_f64() / 1e6;
     let what = format!("most garbage beside 1 worker and 2 writers at {rate:.2} M updates/s");
     vec![Row::at_most(what, mib(BOUND), mib(most), "MiB")]
+}
+
+/// What a store takes that has no entry, and what one that has.
+fn stores(_: &Size) -> Vec<Row> {
+    const STORES: usize = 16_384;
+    let clock = Clock::new();
+    let mut stores: Vec<Option<Store>> = Vec::new();
+    stores.resize_with(STORES, || None);
+    // What is there whatever stores there are.
+    let _first = store_by_puts(&random_keys(1_000, 11));
+    let start = resident();
+    stores.iter_mut().for_each(|store| *store = Some(Store::new(&clock)));
+    let empty = float(resident() - start) / float(STORES as u64);
+    stores.iter().flatten().for_each(|store| put(store, &[0; 16]));
+    let one = float(resident() - start) / float(STORES as u64);
+    let what = format!("memory of one of {STORES} stores without entries (with one: {one:.0} B)");
+    vec![at_most(what, 1024.0, empty, "B")]
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use whimbrel_mvcc::{ClockStats, OpenSnapshot};
 
 use super::refusal::Refusal;
 use super::table::{self, Access, Keys, Spec, TABLE};
@@ -192,6 +193,7 @@ pub(crate) async fn wstatus(node: &Node, reply: &mut ReplyWriter) -> Result<(), 
     for handle in node.migrations() {
         migrations.push(super::migrate::describe(&handle).await);
     }
+    let stats = node.stats();
     let status = json!({
         "node": node.name().as_str(),
         "bus": node.bus().as_str(),
@@ -205,11 +207,35 @@ pub(crate) async fn wstatus(node: &Node, reply: &mut ReplyWriter) -> Result<(), 
         "slots_filled": node.filled().len(),
         "keys": node.count_keys().await,
         "bytes": node.bytes(),
+        "versions": stats.total.versions,
+        "garbage": garbage(&stats),
+        "snapshots": stats.snapshots.iter().map(open_snapshot).collect::<Vec<_>>(),
         "migrations": migrations,
         "journal": node.durable().map(journal),
     });
     reply.bulk(status.to_string().as_bytes());
     Ok(())
+}
+
+fn garbage(stats: &ClockStats) -> Value {
+    json!({
+        "collectable_entries": stats.total.collectable.entries,
+        "collectable_bytes": stats.total.collectable.bytes,
+        "held_entries": stats.total.held.entries,
+        "held_bytes": stats.total.held.bytes,
+        "unreclaimed_bytes": stats.unreclaimed.bytes,
+        "oldest_reader_ms": stats.oldest_reader.map(|age| age.as_millis()),
+    })
+}
+
+fn open_snapshot(snapshot: &OpenSnapshot) -> Value {
+    json!({
+        "number": snapshot.number,
+        "name": snapshot.name,
+        "age_ms": snapshot.age.as_millis(),
+        "held_entries": snapshot.held.entries,
+        "held_bytes": snapshot.held.bytes,
+    })
 }
 
 /// The journal as one JSON object.

@@ -44,7 +44,7 @@ pub(crate) fn del(
 
 /// `EXISTS key ..`: counts a key as often as it is named.
 pub(crate) fn exists(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
-    let present = args.iter().filter(|key| store.contains(&plain(key))).count();
+    let present = args.iter().filter(|key| store.contains_key(plain(key))).count();
     reply.count(present as u64);
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn exists(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
 ///
 /// O(stripes) by the running digest where the slot holds nothing else, else a walk.
 pub(crate) fn count_plain(store: &Store) -> u64 {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot_named("count");
     let foreign = snapshot.prefix(COLLECTION).next_entry().is_some();
     match store.digest() {
         Some(digest) if !foreign => digest.count,

@@ -101,7 +101,7 @@ async fn partition(
     number: u16,
 ) -> Result<CollectionView, Refusal> {
     let slot = slot_of(partition_name(collection, number).as_bytes());
-    let snapshot = node.read(session, slot, |store| store.snapshot()).await?;
+    let snapshot = node.read(session, slot, |store| store.snapshot_named("query")).await?;
     let view = PartitionView::open(snapshot, &partition_prefix(collection, number))
         .map_err(|_| no_collection(collection))?;
     Ok(view.into())

@@ -17,7 +17,7 @@ pub(crate) fn get(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
 
 /// `MGET key ..`: all values are of one moment.
 pub(crate) fn mget(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot_named("mget");
     reply.array(args.len());
     for key in args {
         if snapshot.get_with(&plain(key), |value| reply.bulk(value)).is_none() {
