@@ -3,6 +3,8 @@
 //! `WHIMBREL_WRITE_GOLDEN=1 cargo test -p whimbrel-backup --test golden_chain` writes it anew, for a change
 //! of the format before its release.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -60,7 +60,7 @@ fn whole(root: &Path) -> Vec<u64> {
     }
     let check = |(number, backup): (u64, &whimbrel_backup::Backup)| {
         let chain = repository.chain(backup).unwrap();
-        assert_eq!(chain.backups().len() as u32, backup.manifest().position() + 1);
+        assert_eq!(chain.backups().len() as u64, u64::from(backup.manifest().position()) + 1);
         verify(backup.dir()).unwrap();
         number
     };

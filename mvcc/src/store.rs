@@ -253,12 +253,12 @@ impl StoreInner {
         tally.version_bytes.sub(new.held());
         let (old, new) = (old.and_then(VersionRef::value), new.value());
         match (old, new) {
-            (None, Some(_)) => _ = tally.entries.sub(1),
+            (None, Some(_)) => tally.entries.sub(1),
             (Some(_), None) => {
                 tally.entries.add(1);
                 tally.dead_versions.sub(2);
             }
-            _ => _ = tally.dead_versions.sub(1),
+            _ => tally.dead_versions.sub(1),
         }
         if self.options.digest {
             let hash = |value| Digest::entry_hash(key, value);

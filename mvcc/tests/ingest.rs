@@ -154,7 +154,7 @@ fn operations_on_a_running_ingest_see_what_is_below_it() {
     store.put(b"there", b"old").unwrap();
     let ingest = begin(&store, IngestOptions::new());
     fill(&ingest, &store, &[("absent", Some("new")), ("there", Some("new"))]);
-    assert!(!store.contains(b"absent"));
+    assert!(!store.contains_key(b"absent"));
     assert_eq!(store.insert_unique(b"there", b"mine").unwrap(), Inserted::Exists);
     assert_eq!(store.remove(b"absent").unwrap(), None);
     let cas = |old: &[u8]| store.compare_and_set(b"there", Some(old), Some(b"mine")).unwrap();
@@ -247,7 +247,7 @@ fn a_written_range_fails_it_as_a_whole() {
     let seen = store.snapshot();
     let options = || IngestOptions::new().with_unwritten("b".."y", seen.hold());
     for write in [(|store| _ = store.remove(b"m").unwrap()) as fn(&Store), |store| {
-        _ = store.put(b"c", b"new").unwrap()
+        store.put(b"c", b"new").unwrap();
     }] {
         let ingest = begin(&store, options());
         fill(&ingest, &store, &[("x", Some("new"))]);
@@ -594,7 +594,7 @@ fn one_round(store: &Store, round: u64) {
         (0..SHARED).for_each(|n| part.put(&shared(n), &round.to_le_bytes()).unwrap());
     });
     // Every third is cancelled; no reader may ever see its number.
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         ingest.cancel();
     } else {
         ingest.commit().unwrap();
@@ -606,7 +606,7 @@ fn read_whole(store: &Store, stop: &AtomicBool) {
     let mut newest = 0;
     while !stop.load(Ordering::Relaxed) {
         let seen = store.get_with(&own(OWN - 1), number).unwrap_or(0);
-        assert!(seen >= newest && (seen == 0 || seen % 3 != 0), "{seen} after {newest}");
+        assert!(seen >= newest && (seen == 0 || !seen.is_multiple_of(3)), "{seen} after {newest}");
         let other = store.get_with(&own(0), number).unwrap_or(0);
         assert!(other >= seen, "an ingest was read on one key and not on the other afterwards");
         let snapshot = store.snapshot();

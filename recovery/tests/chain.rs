@@ -166,7 +166,7 @@ fn increments_beside_running_writers_are_their_snapshots() {
             let mut batch = Batch::new();
             for at in 0..5 {
                 let key = format!("{group:04}/{at}").into_bytes();
-                if n % 5 == 0 {
+                if n.is_multiple_of(5) {
                     batch.remove(&a, key.clone()).remove(&b, key);
                 } else {
                     batch.put(&a, key.clone(), value).put(&b, key, value);

@@ -2,8 +2,6 @@
 //! Method: stores and key ranges of a chain of three backups against the same parts of what its snapshot
 //! saw; files that are unreadable behind a refusal.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 mod world;
 
 use std::fs;

@@ -181,7 +181,7 @@ fn threads_splice_insert_and_remove() {
                             }
                         }
                     }
-                    if number % 16 == 0 {
+                    if number.is_multiple_of(16) {
                         list.barrier().flush();
                     }
                 }

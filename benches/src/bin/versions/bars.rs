@@ -326,5 +326,5 @@ fn stores(_: &Size) -> Vec<Row> {
     stores.iter().flatten().for_each(|store| put(store, &[0; 16]));
     let one = float(resident() - start) / float(STORES as u64);
     let what = format!("memory of one of {STORES} stores without entries (with one: {one:.0} B)");
-    vec![at_most(what, 1024.0, empty, "B")]
+    vec![Row::at_most(what, 1024.0, empty, "B")]
 }
