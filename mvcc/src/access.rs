@@ -164,7 +164,9 @@ impl<'g> Access<'g> {
             // version below superseded and unlinked in between.
             let older = head.older(record);
             let undecided = match head.number() {
-                Number::Final(number) if number != VOID => return head.value(),
+                Number::Final(number) if number != VOID && !head.is_of_ingest() => {
+                    return head.value();
+                }
                 Number::Pending(undecided) if !head.is_on_ingest() => undecided,
                 _ => match self.latest_of_ingest(record, head) {
                     Some(value) => return value,

@@ -120,8 +120,8 @@ impl<'g> Access<'g> {
         }
     }
 
-    /// The newest value, where the newest version is of an ingest that has its number, void, or lies on an
-    /// ingest and has none. None: the cell has changed and is to be looked at again.
+    /// The newest value, where the newest version is of an ingest that has its number (in its own word or not:
+    /// that may have come there after the cell was read), void, or lies on an ingest and has none. None: the cell has changed and is to be looked at again.
     #[cold]
     pub(crate) fn latest_of_ingest(
         self,
@@ -135,8 +135,7 @@ impl<'g> Access<'g> {
                 _ => return Some(head.value()),
             },
             Number::Final(VOID) | Number::Ingested(VOID) => Self::value_below_void(record, head)?,
-            Number::Final(_) => return Some(head.value()),
-            Number::Ingested(_) => head.value(),
+            Number::Final(_) | Number::Ingested(_) => head.value(),
         };
         // Rule I2; and what lies below a void version was not superseded when it was looked at.
         let unchanged = Self::cell_word(record) == head.word();

@@ -6,8 +6,8 @@
 //! nothing.
 //!
 //! - **Snapshot readers** raise the job's floor above their number and go on to the version below.
-//! - **Latest readers** raise it to the clock and go on. Where the job has its number and the version does
-//!   not say so yet, they look at the cell once more before they return the value (rule I2).
+//! - **Latest readers** raise it to the clock and go on. Before they return the value of an ingest that has
+//!   its number they look at the cell once more (rule I2).
 //! - **Writers** install on top of the version, decide by what lies below it, and win over it.
 //! - **Batches** do the same. One with a precondition first writes what is there once more (`touch`), since
 //!   its own number comes when its last version is in place, too late to promise that the ingest had none.
