@@ -250,7 +250,7 @@ pub fn ingest_into(
     let all: Vec<&Store> = stores.iter().map(|(store, _)| *store).collect();
     let ingest = Ingest::begin(&all, options.store.clone()).map_err(Error::Ingest)?;
     let record = options.record.as_ref().map(|prefix| [prefix.as_slice(), &job.0].concat());
-    report.already = record.as_ref().is_some_and(|key| all[0].contains(key));
+    report.already = record.as_ref().is_some_and(|key| all[0].contains_key(key));
     if !report.already {
         put_in_place(&ingest, &targets, options)?;
         if let Some(key) = record {
