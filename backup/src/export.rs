@@ -10,7 +10,7 @@ use whimbrel_mvcc::{KeyRange, Snapshot};
 use crate::Error;
 use crate::block::BlockOptions;
 use crate::file::{BackupId, FileKind};
-use crate::manifest::{FileRecord, Manifest, StoreRecord, check_store_name};
+use crate::manifest::{FileRecord, Link, Manifest, StoreRecord, check_store_name};
 use crate::progress::{Work, rate};
 use crate::publish::{BackupWriter, Sink};
 use crate::shard::ShardWriter;
@@ -21,7 +21,7 @@ use whimbrel_mvcc::Digest;
 const GC_DELTA_MEMORY: usize = 64 << 20;
 
 /// Entries between two looks at the cancel flag, and between two reports of progress.
-const STEP: u64 = 4096;
+pub(crate) const STEP: u64 = 4096;
 
 /// Entries that are worth a shard of their own, unless the caller says how many shards.
 const ENTRIES_PER_SHARD: usize = 50_000;
@@ -40,7 +40,7 @@ pub struct ExportOptions {
     pub(crate) work: Work,
     pub(crate) blocks: BlockOptions,
     shards_per_store: Option<usize>,
-    user: serde_json::Value,
+    pub(crate) user: serde_json::Value,
     gc_delta_memory: Option<usize>,
 }
 
@@ -89,6 +89,7 @@ impl ExportOptions {
         self.gc_delta_memory.unwrap_or(GC_DELTA_MEMORY)
     }
 
+    /// Ranges that a store is written in.
     pub(crate) fn shards(&self, snapshot: &Snapshot) -> usize {
         self.shards_per_store.unwrap_or_else(|| {
             let wanted = snapshot.store().len_estimate() / ENTRIES_PER_SHARD;
@@ -203,9 +204,19 @@ pub fn export_to(
     storage: &dyn Storage,
     options: &ExportOptions,
 ) -> Result<ExportReport, Error> {
+    export_as(BackupId::generate(), stores, storage, options).map(|(report, _)| report)
+}
+
+/// [`export_to`] under an identity. Answers what names the backup for good, too.
+pub(crate) fn export_as(
+    id: BackupId,
+    stores: &[(String, Snapshot)],
+    storage: &dyn Storage,
+    options: &ExportOptions,
+) -> Result<(ExportReport, Link), Error> {
     let started = Instant::now();
     let snapshot = check_stores(stores)?;
-    let backup = BackupWriter::begin(storage, BackupId::generate())?;
+    let backup = BackupWriter::begin(storage, id)?;
     let tasks = plan(stores, options);
     let estimate: usize = stores.iter().map(|(_, shown)| shown.store().len_estimate()).sum();
     tracing::debug!(stores = stores.len(), ranges = tasks.len(), snapshot, "export begins");
@@ -215,7 +226,8 @@ pub fn export_to(
         let record = write_shard(&backup, task, options.blocks, work)?;
         Ok::<_, Error>(record.map(|record| (task.store, record, begun.elapsed().as_secs_f64())))
     })?;
-    let mut listing = Listing::new(&backup, snapshot, stores.iter().map(|(name, _)| name), options);
+    let names = stores.iter().map(|(name, _)| name);
+    let mut listing = Listing::new(backup.id(), snapshot, names, options);
     for (store, record, seconds) in written.into_iter().flatten() {
         listing.add(store, FileKind::Shard, record, seconds);
     }
@@ -231,12 +243,12 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn new<'n>(
-        backup: &BackupWriter<'_>,
+        id: BackupId,
         snapshot: u64,
         names: impl Iterator<Item = &'n String>,
         options: &ExportOptions,
     ) -> Self {
-        let mut manifest = Manifest::new(backup.id(), now_unix_ms(), snapshot);
+        let mut manifest = Manifest::new(id, now_unix_ms(), snapshot);
         manifest.stores = names.map(|name| empty_store(name)).collect();
         manifest.user = options.user.clone();
         Self { manifest, shards: Vec::new(), gc_deltas: Vec::new() }
@@ -264,12 +276,14 @@ impl Listing {
         reports.push(report);
     }
 
+    /// Makes it a backup. Answers what names it for good, too.
     pub(crate) fn publish(
         self,
         backup: BackupWriter<'_>,
         started: Instant,
-    ) -> Result<ExportReport, Error> {
+    ) -> Result<(ExportReport, Link), Error> {
         let Self { manifest, shards, gc_deltas } = self;
+        let link = manifest.link()?;
         backup.publish(&manifest)?;
         let files = || shards.iter().chain(&gc_deltas);
         let report = ExportReport {
@@ -282,19 +296,20 @@ impl Listing {
             gc_deltas,
         };
         tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
-        Ok(report)
+        Ok((report, link))
     }
 }
 
 /// One key range of one store.
-struct Task<'s> {
-    store: u32,
-    number: u32,
-    snapshot: &'s Snapshot,
-    range: KeyRange,
+#[derive(Debug)]
+pub(crate) struct Task<'s> {
+    pub(crate) store: u32,
+    pub(crate) number: u32,
+    pub(crate) snapshot: &'s Snapshot,
+    pub(crate) range: KeyRange,
 }
 
-fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
+pub(crate) fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
     let numbered = (0_u32..).zip(stores);
     let ranges = numbered.flat_map(|(store, (_, snapshot))| {
         let ranges = snapshot.split(options.shards(snapshot));
@@ -307,7 +322,7 @@ fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Ta
 }
 
 /// Writes one range; no file where the snapshot sees nothing in it.
-fn write_shard(
+pub(crate) fn write_shard(
     backup: &BackupWriter<'_>,
     task: &Task<'_>,
     blocks: BlockOptions,
@@ -315,13 +330,17 @@ fn write_shard(
 ) -> Result<Option<FileRecord>, Error> {
     let mut cursor = task.snapshot.range(task.range.clone());
     let mut writer: Option<ShardWriter<Sink>> = None;
-    let (mut entries, mut bytes) = (0, 0);
+    let (mut entries, mut bytes, mut written) = (0, 0, 0);
     while let Some((key, value)) = cursor.next_entry() {
         let writer = match &mut writer {
             Some(writer) => writer,
             none => none.insert(backup.shard(task.store, task.number, blocks)?),
         };
         writer.push(key, value)?;
+        if writer.written() != written {
+            work.wrote(writer.written() - written)?;
+            written = writer.written();
+        }
         entries += 1;
         bytes += (key.len() + value.len()) as u64;
         if entries == STEP {
@@ -333,7 +352,9 @@ fn write_shard(
         }
     }
     work.add(entries, bytes);
-    writer.map(|writer| backup.finish_shard(writer)).transpose()
+    let record = writer.map(|writer| backup.finish_shard(writer)).transpose()?;
+    work.wrote(record.as_ref().map_or(0, |record| record.bytes - written))?;
+    Ok(record)
 }
 
 /// Names must be usable and different, numbers must be the same. Answers the number.
@@ -353,13 +374,13 @@ pub(crate) fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> 
     Ok(first)
 }
 
-fn empty_store(name: &str) -> StoreRecord {
+pub(crate) fn empty_store(name: &str) -> StoreRecord {
     let name = name.to_owned();
     let (shards, gc_deltas, deltas) = (Vec::new(), Vec::new(), Vec::new());
     StoreRecord { name, entries: 0, digest: 0, shards, gc_deltas, deltas }
 }
 
-fn now_unix_ms() -> u64 {
+pub(crate) fn now_unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

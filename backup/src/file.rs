@@ -27,6 +27,8 @@ pub enum FileKind {
     ChangeDelta,
     /// Entries of one store's snapshot that were collected before its shards came to them.
     GcDelta,
+    /// Puts and removes to be ingested. Not part of a backup.
+    Sorted,
 }
 
 impl FileKind {
@@ -35,6 +37,7 @@ impl FileKind {
             Self::Shard => 1,
             Self::ChangeDelta => 2,
             Self::GcDelta => 3,
+            Self::Sorted => 4,
         }
     }
 }
@@ -73,7 +76,7 @@ impl std::fmt::Display for BackupId {
 pub struct FileIdentity {
     /// Shard or delta.
     pub kind: FileKind,
-    /// The backup it belongs to.
+    /// The backup it belongs to; of a sorted file, its own identity.
     pub backup: BackupId,
     /// Position of its store in the manifest.
     pub store: u32,
@@ -82,13 +85,15 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The name that the file has in a backup: `shard-0007`, `delta-0001`, `gc-0000`.
+    /// The name that the file has in a backup: `shard-0007`, `delta-0001`, `gc-0000`. A sorted file has what name it
+    /// was given; this one stands for it in errors of its writer.
     #[must_use]
     pub fn file_name(&self) -> String {
         match self.kind {
             FileKind::Shard => format!("shard-{:04}", self.number),
             FileKind::ChangeDelta => format!("delta-{:04}", self.number),
             FileKind::GcDelta => format!("gc-{:04}", self.number),
+            FileKind::Sorted => format!("sorted-{:04}", self.number),
         }
     }
 

@@ -109,14 +109,14 @@ pub fn export_non_intrusive_to(
         finished?;
         Ok::<_, Error>((shards?, gc_deltas))
     })?;
-    let mut listing = Listing::new(&backup, snapshot, names.iter(), options);
+    let mut listing = Listing::new(backup.id(), snapshot, names.iter(), options);
     for (store, record, seconds) in shards {
         listing.add(store, FileKind::Shard, record, seconds);
     }
     for (store, record, seconds) in gc_deltas {
         listing.add(store, FileKind::GcDelta, record, seconds);
     }
-    listing.publish(backup, started)
+    listing.publish(backup, started).map(|(report, _)| report)
 }
 
 /// A store whose snapshot was given up.

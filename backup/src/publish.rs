@@ -178,6 +178,20 @@ impl<'s> BackupWriter<'s> {
         Ok(record)
     }
 
+    /// Removes a file that was begun, if it was, so that it can be begun again.
+    pub(crate) fn discard(&self, name: &str) -> Result<(), Error> {
+        let mut created = self.created.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(at) = created.iter().position(|begun| begun == name) else { return Ok(()) };
+        match self.storage.remove(name) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(self.io("remove", name, source));
+            }
+            _ => {}
+        }
+        created.swap_remove(at);
+        Ok(())
+    }
+
     fn create(&self, name: &str) -> Result<Sink, Error> {
         let sink = self.storage.create_new(name);
         let sink = sink.map_err(|source| self.io("create", name, source))?;

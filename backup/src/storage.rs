@@ -85,6 +85,12 @@ impl Directory {
         create().map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned() })
     }
+
+    /// The directory at `path`, which is there.
+    #[must_use]
+    pub(crate) fn open(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
 }
 
 impl Storage for Directory {

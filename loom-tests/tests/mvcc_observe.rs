@@ -111,6 +111,43 @@ fn walk_against_drop_of_the_key() {
     });
 }
 
+/// The observed snapshot sees value 1 of `A`, inline, and so does everybody who comes: a removal in place is
+/// possible as far as snapshots go.
+#[test]
+fn walk_against_removal() {
+    let before: fn(&World) = |world| {
+        observed(world);
+        drop(world.store.snapshot());
+        collect(world);
+    };
+    let remove: Act = |world| vec![world.remove(A)];
+    explore_acts(TWO, before, &[remove, walk_one], |world, _| told_nothing_else(world, 1));
+}
+
+/// Removed in place while the snapshot was open, so that the collector ends the key.
+#[test]
+fn walk_against_end_of_a_removal_in_place() {
+    let before: fn(&World) = |world| {
+        world.put(A, 1);
+        drop(world.store.snapshot());
+        collect(world);
+        let snapshot = world.store.snapshot();
+        world.remove(A);
+        world.observe_snapshot(snapshot);
+    };
+    let collect_twice: Act = |world| {
+        collect(world);
+        collect(world)
+    };
+    let put_and_collect: Act = |world| {
+        world.put(A, 2);
+        collect(world)
+    };
+    for act in [collect_twice, put_and_collect] {
+        explore_acts(TWO, before, &[act, walk_one], |world, _| told_nothing_else(world, 1));
+    }
+}
+
 #[test]
 fn walk_against_drop_of_the_key_and_put() {
     let remove_and_put: Act = |world| {

@@ -26,9 +26,10 @@ use crate::dead::{Dead, Inbox};
 use crate::mutant::{Mutant, order, planted};
 use crate::queue::{Garbage, Queue, Seen};
 use crate::registry::View;
+use crate::stamp::VOID;
 use crate::store::Store;
 use crate::sweep::Swept;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Counter, Mutex, MutexGuard};
 use crate::unlinks::Observed;
 use crate::version::VersionRef;
@@ -68,7 +69,8 @@ impl CollectReport {
     }
 }
 
-/// The dead list of a store.
+/// The dead list of a store. On lines of its own: writers write here, and readers read what is beside it.
+#[repr(align(128))]
 pub(crate) struct Collection {
     inbox: Inbox<Dead>,
     collector: Mutex<Collector>,
@@ -77,6 +79,8 @@ pub(crate) struct Collection {
     /// Bytes of the versions that no collector has looked at, for a store with a bound.
     unseen: Option<Counter>,
     seen: Seen,
+    /// Whether there is an observer of unlinking. Written under the collector's lock.
+    is_observed: AtomicU64,
 }
 
 /// What the holder of the lock works on.
@@ -110,7 +114,24 @@ impl Collection {
             waiting: Counter::new(),
             unseen: bounded.then(Counter::new),
             seen: Seen::default(),
+            is_observed: AtomicU64::new(0),
         }
+    }
+
+    /// Whether there may be an observer of unlinking. For who asked for [`ClockInner::oldest`] before: where
+    /// that is above an observed number, this says so.
+    ///
+    /// [`ClockInner::oldest`]: crate::clock::ClockInner::oldest
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        // ORDERING: Relaxed; it was set before the observed snapshot closed, and `oldest` acquires closings
+        // (rows V9, V16). Row V15.
+        self.is_observed.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn set_observed(&self, is_observed: bool) {
+        // ORDERING: Relaxed; as in `is_observed`. Row V15.
+        self.is_observed.store(is_observed.into(), Ordering::Relaxed);
     }
 
     /// A value was superseded by a version with this number.
@@ -121,6 +142,11 @@ impl Collection {
             "superseded while pending"
         );
         self.push(Dead::new(record, old, born.unwrap_or(0), Some(dead)));
+    }
+
+    /// A version that no snapshot sees was superseded by one with this number.
+    pub(crate) fn void(&self, record: Record<'_>, old: VersionRef<'_>, dead: u64) {
+        self.push(Dead::new(record, old, VOID, Some(dead)));
     }
 
     /// A tombstone was installed.
@@ -305,14 +331,15 @@ impl Collector {
         self.end_given_up(collection);
         self.notice_closed(access);
         self.turns = self.turns.wrapping_add(1);
-        let mut judged = 0;
+        let (mut judged, mut ended) = (0, Vec::new());
         while judged < budget
             && let Some(entry) = self.queue.next(&collection.inbox)
         {
             judged += 1;
             report.examined += 1;
-            self.process(access, entry, report);
+            self.process(access, entry, report, &mut ended);
         }
+        access.store.list.unlink_many(&ended, access.guard);
         self.show(collection);
         judged
     }
@@ -339,7 +366,14 @@ impl Collector {
         self.release();
     }
 
-    fn process(&mut self, access: Access<'_>, mut entry: Dead, report: &mut CollectReport) {
+    /// Does with an entry what is to be done. Records that are sealed are added to `ended`.
+    fn process<'g>(
+        &mut self,
+        access: Access<'g>,
+        mut entry: Dead,
+        report: &mut CollectReport,
+        ended: &mut Vec<Record<'g>>,
+    ) {
         let version = entry.version(access.guard);
         if !version.is_unlinked() {
             match self.judge(access, &mut entry) {
@@ -348,8 +382,14 @@ impl Collector {
                     Swept::Hides => return self.keep_observed(access, entry),
                     Swept::NoRoom => return self.queue.put_off(entry),
                 },
-                Verdict::Seal if seal(access, &entry) => report.sealed += 1,
-                Verdict::Seal | Verdict::Later => return self.queue.put_off(entry),
+                Verdict::Seal => {
+                    if !self.tell_removed(access, &mut entry) || !seal(access, &entry) {
+                        return self.queue.put_off(entry);
+                    }
+                    report.sealed += 1;
+                    ended.push(entry.record(&access.store.list, access.guard));
+                }
+                Verdict::Later => return self.queue.put_off(entry),
                 Verdict::File(number) => return self.queue.file(number, entry),
             }
         }
@@ -368,7 +408,7 @@ impl Collector {
         }
         let Some(dead) = entry.dead.map(NonZeroU64::get) else { return Verdict::Later };
         self.look_as_of(access, dead);
-        match self.view.newest_seeing(entry.born, dead) {
+        match self.view.newest_seeing(entry.since(), dead) {
             Some(snapshot) => Verdict::File(snapshot),
             None if self.view.may_come_below(dead) => Verdict::Later,
             None => Verdict::Unlink,
@@ -414,7 +454,8 @@ fn number_above(record: Record<'_>, entry: &Dead) -> Option<u64> {
     above.settled_number()
 }
 
-/// Ends the key of a tombstone that hides nothing. False: somebody has written the key.
+/// Ends the key of a tombstone that hides nothing. False: somebody has written the key. The record is to be
+/// handed to the list.
 fn seal(access: Access<'_>, entry: &Dead) -> bool {
     let record = entry.record(&access.store.list, access.guard);
     let version = entry.version(access.guard);
@@ -429,6 +470,5 @@ fn seal(access: Access<'_>, entry: &Dead) -> bool {
         }
     }
     access.store.count_unlinked(version);
-    access.store.list.unlink_sealed(record, access.guard);
     true
 }

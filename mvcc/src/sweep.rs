@@ -46,8 +46,8 @@ impl Collector {
             let wanted = version.word() == entry.version_word();
             // As a reader comes down the chain: it takes the first whose number it has.
             hidden |= self.hides(newer);
-            if wanted && !hidden && self.observes(entry.born, entry.dead.map_or(0, NonZeroU64::get))
-            {
+            let dead = entry.dead.map_or(0, NonZeroU64::get);
+            if wanted && !hidden && !entry.is_told && self.observes(entry.since(), dead) {
                 // What is below goes first.
                 last = Some((above, version));
                 newer = version;
@@ -63,10 +63,10 @@ impl Collector {
         }
         if planted(Mutant::ObserverToldLate) {
             unlink(above, version);
-            self.tell(record, version);
+            self.tell(record, version, entry.born);
             return Swept::Unlinked;
         }
-        if !self.tell(record, version) {
+        if !self.tell(record, version, entry.born) {
             return Swept::NoRoom;
         }
         unlink(above, version);
@@ -84,12 +84,25 @@ impl Collector {
         observed.is_some_and(|(observed, number)| observed.has(number))
     }
 
-    /// False: the version has to stay.
-    fn tell(&self, record: Record<'_>, version: VersionRef<'_>) -> bool {
-        match (&self.observed, version.value()) {
-            (Some(observed), Some(value)) => observed.tell(record.key(), value),
-            _ => true,
+    /// Tells of what the observed number sees in a version with this number: itself, or, in a removal in
+    /// place that is newer, the value that goes with it. False: the version has to stay.
+    fn tell(&self, record: Record<'_>, version: VersionRef<'_>, born: u64) -> bool {
+        let Some(observed) = &self.observed else { return true };
+        let with_value = version.is_removal() && !observed.has(born);
+        let seen = if with_value { version.older(record) } else { Some(version) };
+        seen.and_then(VersionRef::value).is_none_or(|value| observed.tell(record.key(), value))
+    }
+
+    /// Before a key ends: tells of the value that its removal in place takes along. False: it has to stay.
+    pub(crate) fn tell_removed(&self, access: Access<'_>, entry: &mut Dead) -> bool {
+        let version = entry.version(access.guard);
+        if version.is_removal() && !entry.is_told && self.observes(0, entry.born) {
+            let record = entry.record(&access.store.list, access.guard);
+            entry.is_told =
+                planted(Mutant::EndedUnobserved) || self.tell(record, version, entry.born);
+            return entry.is_told;
         }
+        true
     }
 
     /// Keeps an entry whose version is observed and hides something: until that is gone, or, where an
@@ -123,6 +136,7 @@ impl Collector {
         let free = self.observed.is_none();
         if free {
             self.observed = Some(observed);
+            collection.set_observed(true);
         }
         free
     }
@@ -136,6 +150,7 @@ impl Collector {
     /// Nobody is told any more, and what was kept for it is to be judged again.
     pub(crate) fn end_observation(&mut self, collection: &Collection) {
         self.observed = None;
+        collection.set_observed(false);
         self.release();
         self.show(collection);
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use whimbrel_backup::repository::Repository;
 use whimbrel_backup::{Backup, Work};
 use whimbrel_migrate::{Slot, SlotServer, slot_of};
 use whimbrel_mvcc::{Clock, Store};
@@ -50,17 +51,42 @@ pub fn newest_backup(dir: &Path) -> PathBuf {
     inside.max().unwrap_or_else(|| dir.to_owned())
 }
 
+/// The backup that is meant: of a repository of backups the newest, or the one `at` a number or identity;
+/// otherwise as [`newest_backup`].
+///
+/// # Errors
+///
+/// [`Error::Backup`] when the repository has no such backup, or the newest is damaged.
+pub fn find_backup(dir: &Path, at: Option<&str>) -> Result<PathBuf, Error> {
+    if let Some(wanted) = at {
+        return Ok(Repository::open(dir)?.find(wanted)?.dir().to_owned());
+    }
+    if is_repository(dir) {
+        return Ok(Repository::open(dir)?.newest()?.dir().to_owned());
+    }
+    Ok(newest_backup(dir))
+}
+
+/// Whether the directory is a repository of backups, and neither a backup nor a directory of checkpoints.
+#[must_use]
+pub fn is_repository(dir: &Path) -> bool {
+    newest_backup(dir) == dir
+        && !dir.join(whimbrel_backup::manifest::MANIFEST).exists()
+        && Repository::open(dir).is_ok_and(|repository| !repository.entries().is_empty())
+}
+
 /// Whether a backup is one of a node.
 ///
 /// # Errors
 ///
 /// [`Error::Backup`] when there is no backup, or its manifest is damaged.
 pub fn is_node_backup(dir: &Path) -> Result<bool, Error> {
-    let backup = Backup::open(&newest_backup(dir))?;
+    let backup = Backup::open(dir)?;
     Ok(backup.manifest().stores.iter().any(|store| store.name.starts_with(SLOT)))
 }
 
-/// Loads a backup into stores of slots: checked as a whole before anything is returned.
+/// Loads a backup, or the newest one of a repository, into stores of slots: checked as a whole before
+/// anything is returned.
 ///
 /// Stores of a backup that fall into one slot are put together.
 ///
@@ -69,7 +95,7 @@ pub fn is_node_backup(dir: &Path) -> Result<bool, Error> {
 /// [`Error::Recovery`] naming file and block of the first damage, [`Error::ForeignStore`] for a
 /// store that is neither a slot's nor a partition's.
 pub fn load(dir: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Store>, Error> {
-    let dir = &newest_backup(dir);
+    let dir = &find_backup(dir, None)?;
     let manifest = Backup::open(dir)?.manifest().clone();
     let mut options = RestoreOptions::default()
         .with_work(work)

@@ -6,8 +6,8 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use whimbrel_loom_tests::{Bound, explore};
 use whimbrel_mvcc::{
-    Capture, CaptureOptions, Captured, Clock, Observation, Snapshot, Store, StoreOptions,
-    StoreSegmentBuilder, UnlinkAnswer, UnlinkObserver,
+    Capture, CaptureOptions, Captured, Clock, Ingest, IngestMode, IngestOptions, IngestReport,
+    Observation, Snapshot, Store, StoreOptions, StoreSegmentBuilder, UnlinkAnswer, UnlinkObserver,
 };
 
 /// Two keys: a store of both is one block.
@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// For models whose capture outlives the thread that started it. Not part of what is explored.
     pub(crate) capture: std::sync::Mutex<Option<Capture>>,
+    /// An ingest that was begun by another thread than the one that ends it. Not part of what is explored.
+    ingest: std::sync::Mutex<Option<Ingest>>,
     /// Snapshots that outlive the thread that took them. Not part of what is explored.
     held: std::sync::Mutex<Vec<Snapshot>>,
     /// The observation there is, and what its observer was told. Not part of what is explored.
@@ -98,8 +100,9 @@ impl World {
     }
 
     fn of(clock: Clock, store: Store) -> Self {
-        let (capture, held) = (std::sync::Mutex::new(None), std::sync::Mutex::default());
-        Self { store, clock, capture, held, observed: std::sync::Mutex::default() }
+        let (capture, ingest) = (std::sync::Mutex::new(None), std::sync::Mutex::new(None));
+        let (held, observed) = (std::sync::Mutex::default(), std::sync::Mutex::default());
+        Self { store, clock, capture, ingest, held, observed }
     }
 
     pub(crate) fn put(&self, key: &[u8], value: u8) {
@@ -132,6 +135,36 @@ impl World {
     pub(crate) fn stop_capture(&self) {
         let capture = self.capture.lock().expect("not poisoned").take();
         drop(capture);
+    }
+
+    /// Begins an ingest and puts all its entries in place; 0 stands for a removal.
+    pub(crate) fn start_ingest(&self, mode: IngestMode, entries: &[(&[u8], u8)]) {
+        let ingest = self.begin_ingest(mode);
+        Self::fill_ingest(&self.store, &ingest, entries);
+        *self.ingest.lock().expect("not poisoned") = Some(ingest);
+    }
+
+    pub(crate) fn begin_ingest(&self, mode: IngestMode) -> Ingest {
+        let options = IngestOptions::new().with_mode(mode);
+        Ingest::begin(&[&self.store], options).expect("the only one")
+    }
+
+    pub(crate) fn fill_ingest(store: &Store, ingest: &Ingest, entries: &[(&[u8], u8)]) {
+        let mut part = ingest.part(store).expect("of this store");
+        for (key, value) in entries {
+            let put = if *value == 0 { part.remove(key) } else { part.put(key, &[*value]) };
+            put.expect("ascending keys");
+        }
+    }
+
+    pub(crate) fn commit_ingest(&self) -> IngestReport {
+        let ingest = self.ingest.lock().expect("not poisoned").take();
+        ingest.expect("begun").commit().expect("without a condition")
+    }
+
+    pub(crate) fn cancel_ingest(&self) {
+        let ingest = self.ingest.lock().expect("not poisoned").take();
+        ingest.expect("begun").cancel();
     }
 
     /// Takes a snapshot that stays open until [`World::release`].

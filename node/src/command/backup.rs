@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use whimbrel_backup::Work;
+use whimbrel_backup::repository::{BackupReport, Kind};
 
 use crate::Error;
 use crate::client::Client;
@@ -12,6 +14,7 @@ use crate::progress::BackupBar;
 /// Arguments of `whimbrel backup`.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("place").required(true))]
+#[command(group = clap::ArgGroup::new("target").required(true))]
 pub struct BackupArgs {
     /// An engine kept by `whimbrel import`
     #[arg(long, value_name = "DIR", group = "place")]
@@ -19,12 +22,27 @@ pub struct BackupArgs {
     /// A node; it writes the backup on its own machine, beside its clients' writes
     #[arg(long, value_name = "HOST:PORT", group = "place")]
     pub node: Option<String>,
-    /// Where the backup goes: a new or empty directory
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
+    /// Where a single backup goes: a new or empty directory
+    #[arg(long, value_name = "DIR", group = "target")]
+    pub to: Option<PathBuf>,
+    /// The repository of backups that it goes into: a full backup, which begins a chain
+    #[arg(long, value_name = "DIR", group = "target")]
+    pub into: Option<PathBuf>,
+    /// Only what changed since the newest backup of the repository; everything where there is none
+    #[arg(long, requires = "into")]
+    pub incremental: bool,
+    /// Most MiB of files that are written in a second
+    #[arg(long, value_name = "MIB")]
+    pub rate: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where the backup goes.
+enum Target<'a> {
+    Single(&'a Path),
+    Repository(&'a Path, Kind),
 }
 
 /// Backs up and says how much and how fast.
@@ -34,52 +52,109 @@ pub struct BackupArgs {
 /// [`Error::Engine`] and [`Error::Backup`] for a directory, [`Error::Connect`] and [`Error::Node`]
 /// for a node.
 pub fn run(args: BackupArgs) -> Result<(), Error> {
+    let kind = if args.incremental { Kind::Incremental } else { Kind::Full };
+    let target = match (&args.to, &args.into) {
+        (Some(to), _) => Target::Single(to),
+        (None, Some(root)) => Target::Repository(root, kind),
+        (None, None) => unreachable!("one of the group is required"),
+    };
     let report = match (&args.dir, &args.node) {
-        (Some(dir), _) => of_engine(dir, &args.to)?,
-        (None, Some(node)) => of_node(node, &args.to)?,
+        (Some(dir), _) => of_engine(dir, &target, args.rate)?,
+        (None, Some(node)) => of_node(node, &target, args.rate)?,
         (None, None) => unreachable!("one of the group is required"),
     };
     if args.json {
         println!("{report}");
-        return Ok(());
+    } else {
+        print(&target, &report);
     }
-    let number = |name: &str| report[name].as_f64().unwrap_or_default();
-    println!(
-        "{}: {} entries, {} bytes stored for {} ({:.2} to 1) in {:.2} s",
-        args.to.display(),
-        number("entries"),
-        number("stored_bytes"),
-        number("raw_bytes"),
-        number("ratio"),
-        number("seconds"),
-    );
     Ok(())
 }
 
-fn of_engine(dir: &Path, to: &Path) -> Result<serde_json::Value, Error> {
+fn print(target: &Target<'_>, report: &serde_json::Value) {
+    let number = |name: &str| report[name].as_f64().unwrap_or_default();
+    let (stored, raw, seconds) = (number("stored_bytes"), number("raw_bytes"), number("seconds"));
+    match target {
+        Target::Single(to) => println!(
+            "{}: {} entries, {stored} bytes stored for {raw} ({:.2} to 1) in {seconds:.2} s",
+            to.display(),
+            number("entries"),
+            number("ratio"),
+        ),
+        Target::Repository(..) => println!(
+            "{}: {}, {} entries, of which {} written and {} removes, {stored} bytes stored for {raw} \
+             in {seconds:.2} s",
+            report["dir"].as_str().unwrap_or_default(),
+            match number("position") {
+                0.0 => "a full backup".to_owned(),
+                position => format!("backup {position} after a full one"),
+            },
+            number("entries"),
+            number("puts"),
+            number("removes"),
+        ),
+    }
+}
+
+fn of_engine(
+    dir: &Path,
+    target: &Target<'_>,
+    rate: Option<u64>,
+) -> Result<serde_json::Value, Error> {
     let interrupt = Interrupt::install()?;
     let spinner = crate::progress::counter("load");
     let engine = whimbrel::Engine::open(dir)?.engine;
     spinner.finish_and_clear();
     let bar = BackupBar::new("backup");
-    let options = whimbrel_backup::ExportOptions::default().with_work(bar.work(&interrupt));
-    let report = engine.backup(to, &options);
+    let work = with_rate(bar.work(&interrupt), rate);
+    let options = whimbrel_backup::ExportOptions::default().with_work(work);
+    let report = match target {
+        Target::Single(to) => engine.backup(to, &options).map(|report| export_report(&report)),
+        Target::Repository(root, kind) => {
+            let made = engine.snapshot().back_up(root, *kind, &options, None);
+            made.map(|report| repository_report(&report))
+        }
+    };
     bar.finish();
-    Ok(export_report(&report?))
+    Ok(report?)
 }
 
-fn of_node(node: &str, to: &Path) -> Result<serde_json::Value, Error> {
+/// The work, with a limit of MiB a second.
+pub(crate) fn with_rate(work: Work, mib_per_second: Option<u64>) -> Work {
+    match mib_per_second {
+        Some(mib) => work.with_bytes_per_second(mib.saturating_mul(1 << 20)),
+        None => work,
+    }
+}
+
+fn of_node(node: &str, target: &Target<'_>, rate: Option<u64>) -> Result<serde_json::Value, Error> {
     let mut client = Client::connect(node)?;
+    let (to, words): (&Path, &[&[u8]]) = match target {
+        Target::Single(to) => (to, &[]),
+        Target::Repository(root, Kind::Incremental) => (root, &[b"INCREMENTAL"]),
+        Target::Repository(root, _) => (root, &[b"FULL"]),
+    };
     // The node resolves relative names against its own working directory: say where we mean.
     let to = std::path::absolute(to).map_err(|source| Error::File {
         action: "resolve",
         path: to.to_owned(),
         source,
     })?;
+    let rate = rate.map(|rate| rate.to_string());
+    let mut call: Vec<&[u8]> = vec![b"WBACKUP", to.as_os_str().as_encoded_bytes()];
+    call.extend(words);
+    if let Some(rate) = &rate {
+        call.extend([&b"RATE"[..], rate.as_bytes()]);
+    }
     let spinner = crate::progress::counter("backup");
-    let report = client.call_json(&[b"WBACKUP", to.as_os_str().as_encoded_bytes()]);
+    let report = client.call_json(&call);
     spinner.finish_and_clear();
     report
+}
+
+/// The figures of a backup into a repository, as `whimbrel backup` and `WBACKUP` give them.
+pub(crate) fn repository_report(report: &BackupReport) -> serde_json::Value {
+    serde_json::json!(report)
 }
 
 /// The figures of an export, as `whimbrel backup` and `WBACKUP` give them.

@@ -171,7 +171,7 @@ mod vector {
     all(target_arch = "x86_64", not(whimbrel_loom)),
     expect(clippy::cast_possible_truncation, reason = "addresses have 64 bits")
 )]
-pub(super) fn prefetch(address: u64, bytes: u64) {
+pub(crate) fn prefetch(address: u64, bytes: u64) {
     #[cfg(all(target_arch = "x86_64", not(whimbrel_loom)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
