@@ -37,9 +37,10 @@
 //!
 //! # By which ways a version leaves
 //!
-//! One: `Collector::sweep`, under the lock. It takes inline versions and versions of batches as it takes
-//! others. The rest takes nothing that a walk could miss: sealing ends a record whose only version is a
-//! tombstone; `unlink_sealed` (writers, batches and helpers call it too) drops a record that is sealed;
+//! Out of its chain: by `Collector::sweep`, under the lock. It takes inline versions and versions of batches as it
+//! takes others. With its key: a value that was removed in place (`removal.rs`); where a store is observed the
+//! collector does that, and tells first (`Collector::tell_removed`). The rest takes nothing that a walk could miss: sealing ends
+//! a record whose only version is a tombstone; an ingest takes out versions that are void, which nobody sees; `unlink_sealed` (writers, batches and helpers call it too) drops a record that is sealed;
 //! `drop_if_empty` seals one that never had a version; `compact` replaces a version by a copy with
 //! number and value; a store that is dropped has no observation, which holds a handle.
 //!
