@@ -20,7 +20,6 @@
 //!   what was drained afterwards is kept.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use whimbrel_mvcc::{Barrier, Capture, CaptureOptions, Snapshot, Store};
@@ -231,12 +230,12 @@ impl Tracker {
 
 /// Waits until the operations that are inside of these stores now have left.
 fn quiesce<'s>(stores: impl Iterator<Item = &'s Store>) {
-    let mut barriers: Vec<Arc<Barrier>> = Vec::new();
+    let mut barriers: Vec<&'s Barrier> = Vec::new();
     for store in stores {
-        let barrier = store.clock().barrier();
+        let barrier: &Barrier = store.clock().barrier();
         // Nearly always they share one clock.
-        if !barriers.iter().any(|known| Arc::ptr_eq(known, barrier)) {
-            barriers.push(Arc::clone(barrier));
+        if !barriers.iter().any(|known| std::ptr::eq(*known, barrier)) {
+            barriers.push(barrier);
         }
     }
     for barrier in barriers {
