@@ -29,7 +29,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "DIR", group = "target")]
     pub into: Option<PathBuf>,
     /// Only what changed since the newest backup of the repository; everything where there is none
-    #[arg(long, requires = "into")]
+    #[arg(long, requires = "into", conflicts_with = "to")]
     pub incremental: bool,
     /// Most MiB of files that are written in a second
     #[arg(long, value_name = "MIB")]
