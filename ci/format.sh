@@ -2,7 +2,7 @@
 # The format's specification is enough to read a backup: docs/read_backup.py, which knows docs/format.md
 # and nothing else of this project, reads the golden files as `restore` does, and refuses them damaged.
 #
-#   ci/format.sh [BACKUP..]   default: every directory of backup/tests/golden
+#   ci/format.sh [BACKUP..]   default: the golden ones, an incremental one among them
 #
 # Makes a Python environment of its own below the target directory, with the packages pinned here.
 set -euo pipefail
@@ -11,7 +11,7 @@ target="${CARGO_TARGET_DIR:-$PWD/target}"
 venv="$target/format-venv"
 packages=(lz4==4.4.4 xxhash==3.5.0)
 backups=("$@")
-[ ${#backups[@]} -gt 0 ] || backups=(backup/tests/golden/*/)
+[ ${#backups[@]} -gt 0 ] || backups=(backup/tests/golden/v1 backup/tests/golden/v1-chain/*/)
 
 make_venv() {
     rm -rf "$venv"

@@ -34,8 +34,10 @@ def damages(good):
 def damage(backup):
     done = 0
     with tempfile.TemporaryDirectory() as directory:
-        copy = os.path.join(directory, "copy")
-        shutil.copytree(backup, copy)
+        # With what is beside it, which it may continue.
+        root, name = os.path.split(os.path.abspath(backup))
+        shutil.copytree(root, os.path.join(directory, "root"))
+        copy = os.path.join(directory, "root", name)
         for name in sorted(os.listdir(copy)):
             path = os.path.join(copy, name)
             with open(path, "rb") as file:

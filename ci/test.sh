@@ -35,6 +35,8 @@ for example in mvcc/examples/*.rs recovery/examples/*.rs index/examples/*.rs; do
     name=$(basename "$example" .rs) crate=${example%%/*}
     echo "-- $crate: $name"
     args=()
+    # It wants a backup, and gets one from the second reader below.
+    [ "$name" = entries ] && continue
     # What measures is given little to measure.
     if [ "$name" = compact ]; then args=(20000 range); fi
     (cd "$crate" && cargo run --quiet --example "$name" -- "${args[@]}") >/dev/null

@@ -6,10 +6,12 @@
     python3 docs/read_backup.py DIR
 
 One JSON object a line: store, key and value, the latter two as hex digits; stores in the manifest's order,
-entries in key order, change deltas applied. Nothing is printed before all of the backup was checked. Exit
-codes: 0 done; 3 the backup is refused, with file, part and reason on standard error; 2 wrong usage.
+entries in key order, deltas applied. Of an incremental backup, the chain that it continues is read first.
+Nothing is printed before all of it was checked. Exit codes: 0 done; 3 the backup is refused, with file,
+part and reason on standard error; 2 wrong usage.
 
-Written from docs/format.md alone, section by section, as a second reader of the format; not made for speed.
+A second reader of the format, which follows docs/format.md section by section and uses nothing else of
+this project; not made for speed.
 """
 
 import json
@@ -304,6 +306,8 @@ TOP = {
     "user": None,
     "crc32c": "hex 8",
 }
+TOP_OPTIONAL = {"base": None}
+BASE = {"id": "hex 32", "crc32c": "hex 8", "position": COUNT, "stores": LIST}
 STORE = {"name": TEXT, "entries": COUNT, "digest": "hex 16", "shards": LIST, "deltas": LIST}
 STORE_OPTIONAL = {"gc_deltas": LIST}
 FILE = {
@@ -367,7 +371,8 @@ def read_manifest(data):
         refuse_manifest("not the manifest of a backup")
     if manifest.get("version") != VERSION:
         refuse_manifest(f"format version {manifest.get('version')}")
-    check_members(manifest, TOP)
+    check_members(manifest, TOP, TOP_OPTIONAL)
+    continued = check_base(manifest)
     names, files = set(), {MANIFEST}
     for store in manifest["stores"]:
         check_members(store, STORE, STORE_OPTIONAL)
@@ -381,8 +386,24 @@ def read_manifest(data):
                 if not number or int(number[1]) > 0xFFFFFFFF or record["file"] in files:
                     refuse_manifest("a file has a wrong name or is listed twice")
                 files.add(record["file"])
-        check_shards(store)
+        check_shards(store, store["name"] in continued)
+    if not continued <= names:
+        refuse_manifest("a store that is continued is not listed")
     return manifest, files
+
+
+def check_base(manifest):
+    """Names of the stores that begin as they were in the backup before."""
+    base = manifest.get("base")
+    if base is None:
+        return set()
+    check_members(base, BASE)
+    names = base["stores"]
+    if base["position"] < 1 or not all(isinstance(name, str) for name in names):
+        refuse_manifest("impossible base")
+    if len(set(names)) != len(names):
+        refuse_manifest("a store is continued twice")
+    return set(names)
 
 
 def files_of(store):
@@ -394,7 +415,9 @@ def files_of(store):
     )
 
 
-def check_shards(store):
+def check_shards(store, continued):
+    if continued and store["shards"]:
+        refuse_manifest("a store that is continued has shards")
     last, entries, digest = None, 0, 0
     for record in store["shards"]:
         first_key, last_key = bytes.fromhex(record["first_key"]), bytes.fromhex(record["last_key"])
@@ -408,7 +431,7 @@ def check_shards(store):
     for record in store.get("gc_deltas", []):
         if record["entries"] == 0 or record["removes"] != 0 or record["first_key"] > record["last_key"]:
             refuse_manifest("impossible counts or key range of a GC delta")
-    if store["deltas"] or store.get("gc_deltas"):
+    if continued or store["deltas"] or store.get("gc_deltas"):
         return
     if (entries, f"{digest:016x}") != (store["entries"], store["digest"]):
         refuse_manifest("a store's shards do not add up to it")
@@ -422,17 +445,45 @@ def read_bytes(directory, name):
         return file.read()
 
 
+def read_base(directory, base):
+    """Manifest and stores of the backup that one continues: section 10, in the directories beside it."""
+    root, own = os.path.split(os.path.abspath(directory))
+    found = [name for name in os.listdir(root) if re.fullmatch(r"\d{8,}-" + base["id"], name, re.ASCII)]
+    if len(found) != 1 or not re.fullmatch(r"\d{8,}-[0-9a-f]{32}", own, re.ASCII):
+        refuse_manifest("the backup that it continues is not beside it")
+    if int(found[0].split("-")[0]) >= int(own.split("-")[0]):
+        refuse_manifest("the backup that it continues has a greater number")
+    manifest, stores = read_chain(os.path.join(root, found[0]))
+    position = manifest["base"]["position"] if "base" in manifest else 0
+    if manifest["id"] != base["id"] or manifest["crc32c"] != base["crc32c"]:
+        refuse_manifest("the backup beside it is not the one that it continues")
+    if position + 1 != base["position"]:
+        refuse_manifest("it has another place in its chain")
+    return dict(stores)
+
+
 def read_backup(directory):
     """The name and the entries (a dict) of every store."""
+    return read_chain(directory)[1]
+
+
+def read_chain(directory):
+    """The manifest, and the name and the entries (a dict) of every store."""
     if not os.path.exists(os.path.join(directory, MANIFEST)):
         raise Refused(directory, "the directory", "no manifest: no backup")
     manifest, files = read_manifest(read_bytes(directory, MANIFEST))
     there = set(os.listdir(directory))
     for name in sorted(there ^ files):
         raise Refused(name, "the file as a whole", "it is missing, or does not belong here")
+    base = manifest.get("base")
+    before = read_base(directory, base) if base else {}
     stores = []
     for number, store in enumerate(manifest["stores"]):
         entries = {}
+        if base and store["name"] in base["stores"]:
+            if store["name"] not in before:
+                refuse_manifest("the backup before lacks a store that is continued")
+            entries = dict(before[store["name"]])
         for kind, _, records in files_of(store):
             for record in records:
                 data = read_bytes(directory, record["file"])
@@ -445,7 +496,7 @@ def read_backup(directory):
         if len(entries) != store["entries"] or (xxhash and f"{digest:016x}" != store["digest"]):
             refuse_manifest(f"store {store['name']!r} has other content in the end")
         stores.append((store["name"], entries))
-    return stores
+    return manifest, stores
 
 
 def main(args):
