@@ -330,6 +330,24 @@ pub enum Error {
         /// A number that differs.
         other: u64,
     },
+    /// What was given cannot name a place for a backup.
+    #[error("`{location}` names no place for a backup: {why}")]
+    BadLocation {
+        /// What was given.
+        location: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The place is in an object store, and this build knows directories only. Build it with the feature
+    /// `s3`.
+    #[error(
+        "{location} is in an object store, and this build knows directories only: build it with \
+         `--features s3`"
+    )]
+    NoObjectStores {
+        /// The place.
+        location: String,
+    },
     /// Worker threads could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]
     Threads {

@@ -9,7 +9,6 @@ use crate::file::FileKind;
 use crate::manifest::{FileRecord, Manifest};
 use crate::open::Backup;
 use crate::progress::rate;
-use crate::reader::FileSource;
 
 /// What [`inspect()`] found. Serializes to a JSON object.
 #[derive(Debug, Clone, Serialize)]
@@ -62,12 +61,18 @@ pub struct FileInspection {
 /// Whatever is wrong with manifest, headers, indexes and footers. Damage inside of blocks is found by
 /// [`verify`](crate::verify()) only.
 pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
-    let backup = Backup::open(dir)?;
+    inspect_backup(&Backup::open(dir)?)
+}
+
+/// [`inspect`] of a backup that is open, wherever it is.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_backup(backup: &Backup) -> Result<Inspection, Error> {
     let manifest = backup.manifest();
     let mut files = Vec::new();
     let mut add = |store: u32, kind: FileKind, record: &FileRecord| {
-        let source = FileSource::open(&backup.path(record))?;
-        let file = backup.open_file(source, store, kind, record)?;
+        let file = backup.open_file(backup.source(record)?, store, kind, record)?;
         files.push(FileInspection {
             file: record.file.clone(),
             kind: match kind {
@@ -91,5 +96,5 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
     let ratio = rate(raw_bytes, stored_bytes as f64);
     let manifest = manifest.clone();
-    Ok(Inspection { dir: dir.to_owned(), manifest, raw_bytes, stored_bytes, ratio, files })
+    Ok(Inspection { dir: backup.dir().to_owned(), manifest, raw_bytes, stored_bytes, ratio, files })
 }

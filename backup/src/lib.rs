@@ -10,7 +10,8 @@
 //! | [`delta`] | the same file with removes in it: what changed between two snapshots |
 //! | [`manifest`] | `MANIFEST.json`, written last: without it there is no backup |
 //! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
-//! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
+//! | [`storage`] | where files are: a directory, an object store, a double that fails or crashes in tests |
+//! | [`location`] | what a user names such a place by: a path, or `s3://bucket/prefix` |
 //! | [`export()`] | writes the visible entries of snapshots, in parallel, beside running writers |
 //! | [`verify()`], [`inspect()`] | reads every byte of a backup; reads only what describes it |
 //! | [`progress`] | threads, progress and cancellation of all long work |
@@ -57,6 +58,7 @@ mod error;
 mod export;
 mod file;
 mod inspect;
+pub mod location;
 pub mod manifest;
 mod open;
 pub mod progress;
@@ -69,8 +71,9 @@ mod writer;
 
 pub use error::{Error, KeyExcerpt, Part, Place};
 pub use export::{ExportOptions, ExportReport, ShardReport, export, export_to};
-pub use inspect::{FileInspection, Inspection, inspect};
+pub use inspect::{FileInspection, Inspection, inspect, inspect_backup};
+pub use location::Location;
 pub use open::Backup;
 pub use progress::{Cancel, Progress, Work};
-pub use verify::{VerifyReport, verify, verify_with};
+pub use verify::{VerifyReport, verify, verify_backup, verify_with};
 pub use whimbrel_mvcc::Digest;

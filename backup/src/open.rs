@@ -1,19 +1,19 @@
-//! Opens a backup's directory: the manifest is checked, and that every file is there and none else.
+//! Opens a backup: the manifest is checked, and that every file is there and none else.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::FileKind;
-use crate::manifest::{FileRecord, MANIFEST, MAX_MANIFEST_LEN, Manifest};
+use crate::manifest::{FileRecord, MANIFEST, MANIFEST_TMP, MAX_MANIFEST_LEN, Manifest, too_long};
 use crate::reader::{FileReader, Source, check_tally};
-use crate::storage;
+use crate::storage::{Directory, Storage};
 
-/// A backup on disk whose manifest is sound and whose directory holds exactly the listed files, each of
-/// the listed length.
+/// A backup whose manifest is sound and whose place holds exactly the listed files, each of the listed
+/// length.
 ///
 /// # Examples
 /// ```
@@ -22,14 +22,24 @@ use crate::storage;
 /// assert!(matches!(Backup::open(dir.path()), Err(Error::NoManifest { .. })));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Backup {
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
     manifest: Manifest,
 }
 
+impl std::fmt::Debug for Backup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup")
+            .field("dir", &self.dir)
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Backup {
-    /// Opens the backup in `dir`.
+    /// Opens the backup in the directory `dir`.
     ///
     /// # Complexity
     /// Linear in the manifest; the other files are only looked at for their lengths.
@@ -38,16 +48,33 @@ impl Backup {
     /// [`Error::NoManifest`], whatever [`Manifest::decode`] refuses, [`Error::MissingFile`],
     /// [`Error::ForeignFile`], [`Error::WrongLength`], [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let manifest = Manifest::decode(&read_manifest(dir)?)?;
-        let backup = Self { dir: dir.to_owned(), manifest };
-        backup.check_directory()?;
+        Self::open_in(Arc::new(Directory::at(dir)))
+    }
+
+    /// Opens the backup in a storage; [`Location::open`](crate::Location::open) is the short way to it.
+    ///
+    /// # Complexity
+    /// As [`open`](Self::open): the manifest is read, everything else is listed once.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        let manifest = Manifest::decode(&read_manifest(&*storage)?)?;
+        let backup = Self { dir: storage.path(""), storage, manifest };
+        backup.check_names()?;
         Ok(backup)
     }
 
-    /// Where the backup is.
+    /// Where the backup is, for messages; in a directory also to open it again.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where its files are read from.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     /// What it consists of.
@@ -56,29 +83,37 @@ impl Backup {
         &self.manifest
     }
 
-    /// Path of one of its files.
+    /// Path of one of its files, for messages.
     #[must_use]
     pub fn path(&self, record: &FileRecord) -> PathBuf {
-        self.dir.join(&record.file)
+        self.storage.path(&record.file)
     }
 
-    fn check_directory(&self) -> Result<(), Error> {
-        let io = |path: &Path, source| Error::Io { action: "read", path: path.to_owned(), source };
-        let names = storage::list(&self.dir).map_err(|source| io(&self.dir, source))?;
+    /// The bytes of one of its files, to be checked by [`open_file`](Self::open_file).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn source(&self, record: &FileRecord) -> Result<Box<dyn Source>, Error> {
+        let source = self.storage.open(&record.file);
+        source.map_err(|source| Error::Io { action: "open", path: self.path(record), source })
+    }
+
+    fn check_names(&self) -> Result<(), Error> {
+        let io = |source| Error::Io { action: "read", path: self.dir.clone(), source };
+        let found = self.storage.list().map_err(io)?;
         let mut listed: HashMap<&str, &FileRecord> =
             self.manifest.files().map(|(_, _, record)| (record.file.as_str(), record)).collect();
-        for name in names {
-            if name == MANIFEST {
+        for file in found {
+            // A claim beside a manifest came too late, or was not taken away in time: it says nothing.
+            if file.name == MANIFEST || file.name == MANIFEST_TMP {
                 continue;
             }
-            let Some(record) = listed.remove(name.as_str()) else {
-                return Err(Error::ForeignFile { dir: self.dir.clone(), file: name });
+            let Some(record) = listed.remove(file.name.as_str()) else {
+                return Err(Error::ForeignFile { dir: self.dir.clone(), file: file.name });
             };
-            let path = self.path(record);
-            let got = fs::metadata(&path).map_err(|source| io(&path, source))?.len();
-            if got != record.bytes {
+            if file.bytes != record.bytes {
                 let place = Place::new(&record.file, Part::Whole);
-                return Err(Error::WrongLength { place, expected: record.bytes, got });
+                return Err(Error::WrongLength { place, expected: record.bytes, got: file.bytes });
             }
         }
         match listed.into_keys().min() {
@@ -145,17 +180,21 @@ fn same<T: PartialEq + ToString>(
 }
 
 /// Reads the manifest's bytes, at most as many as a manifest may have.
-fn read_manifest(dir: &Path) -> Result<Vec<u8>, Error> {
-    let path = dir.join(MANIFEST);
-    let read = || {
-        let mut bytes = Vec::new();
-        // One more than allowed, so that a longer file is refused by its length.
-        File::open(&path)?.take(MAX_MANIFEST_LEN + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound if dir.is_dir() => Error::NoManifest { dir: dir.to_owned() },
-        io::ErrorKind::NotFound => Error::Io { action: "open", path: dir.to_owned(), source },
-        _ => Error::Io { action: "read", path: path.clone(), source },
-    })
+fn read_manifest(storage: &dyn Storage) -> Result<Vec<u8>, Error> {
+    let source = storage.open(MANIFEST).map_err(|source| match source.kind() {
+        // The place itself may be missing: then that is what to say.
+        io::ErrorKind::NotFound => match storage.list() {
+            Ok(_) => Error::NoManifest { dir: storage.path("") },
+            Err(source) => Error::Io { action: "open", path: storage.path(""), source },
+        },
+        _ => Error::Io { action: "read", path: storage.path(MANIFEST), source },
+    })?;
+    if source.len() > MAX_MANIFEST_LEN {
+        return Err(too_long(source.len()));
+    }
+    let mut scratch = Vec::new();
+    // At most 64 MiB, as was just checked.
+    let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
+    let read = source.bytes(0, len, &mut scratch).map(<[u8]>::to_vec);
+    read.map_err(|source| Error::Io { action: "read", path: storage.path(MANIFEST), source })
 }

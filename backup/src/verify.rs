@@ -9,7 +9,7 @@ use crate::file::{FileKind, Tally};
 use crate::manifest::FileRecord;
 use crate::open::Backup;
 use crate::progress::{Work, rate};
-use crate::reader::{Buffers, FileReader, FileSource, Sequence, Source};
+use crate::reader::{Buffers, FileReader, Sequence, Source};
 
 /// What [`verify()`] read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,13 +65,19 @@ pub fn verify(dir: &std::path::Path) -> Result<VerifyReport, Error> {
 /// # Errors
 /// The first thing found wrong, naming file and block; [`Error::Cancelled`].
 pub fn verify_with(dir: &std::path::Path, work: &Work) -> Result<VerifyReport, Error> {
+    verify_backup(&Backup::open(dir)?, work)
+}
+
+/// [`verify_with`] of a backup that is open, wherever it is.
+///
+/// # Errors
+/// As [`verify_with`].
+pub fn verify_backup(backup: &Backup, work: &Work) -> Result<VerifyReport, Error> {
     let started = Instant::now();
-    let backup = Backup::open(dir)?;
     let files: Vec<(u32, FileKind, &FileRecord)> = backup.manifest().files().collect();
     work.begin(files.iter().map(|(_, _, record)| record.entries).sum());
     work.for_each(&files, |work, (store, kind, record)| {
-        let source = FileSource::open(&backup.path(record))?;
-        let file = backup.open_file(source, *store, *kind, record)?;
+        let file = backup.open_file(backup.source(record)?, *store, *kind, record)?;
         verify_file(&file, work)
     })?;
     let sum = |of: fn(&FileRecord) -> u64| files.iter().map(|(_, _, record)| of(record)).sum();

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex};
 
 use whimbrel_backup::manifest::MANIFEST;
 use whimbrel_backup::publish::BackupWriter;
-use whimbrel_backup::storage::{Directory, Storage, StorageFile};
+use whimbrel_backup::shard::Source;
+use whimbrel_backup::storage::{Directory, Listed, Storage, StorageFile};
 use whimbrel_backup::{Error, Work, verify_with};
 
 #[derive(Debug, Clone)]
@@ -82,10 +83,14 @@ impl StorageFile for RecordedFile {
 }
 
 impl Storage for Recorder {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let mut log = self.0.lock().unwrap();
         log.call()?;
-        Ok(log.names.keys().cloned().collect())
+        Ok(log.names.keys().map(|name| Listed { name: name.clone(), bytes: 0 }).collect())
+    }
+
+    fn open(&self, _: &str) -> io::Result<Box<dyn Source>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
@@ -298,8 +303,11 @@ fn any_failing_operation_means_an_error_and_no_backup() {
 struct FullDisk(Directory);
 
 impl Storage for FullDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn list(&self) -> io::Result<Vec<Listed>> {
         self.0.list()
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
+        self.0.open(name)
     }
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         drop(self.0.create_new(name)?);
@@ -356,7 +364,10 @@ fn two_backups_into_one_directory_are_refused() {
 struct Overtaken(Directory, Mutex<bool>);
 
 impl Storage for Overtaken {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
+        self.0.open(name)
+    }
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let names = self.0.list()?;
         if !std::mem::replace(&mut self.1.lock().unwrap(), true) {
             common::write_backup_to(&self.0, common::ID);

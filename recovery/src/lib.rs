@@ -44,4 +44,4 @@ mod restore;
 pub use error::Error;
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
-pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
+pub use restore::{RestoreOptions, RestoreReport, Restored, restore, restore_backup};

@@ -18,7 +18,7 @@ use whimbrel_backup::shard::{Buffers, FileKind};
 use whimbrel_backup::{Backup, Digest, Part, Place, Work};
 use whimbrel_mvcc::{Clock, KeyRange, Store, StoreOptions, StoreSegment};
 
-use crate::map::Mapped;
+use crate::map::source;
 use crate::rebuild::Rebuild;
 use crate::replay::replay;
 use crate::{Error, Rebuilt};
@@ -138,17 +138,29 @@ impl RestoreReport {
 /// [`Error::Backup`] for whatever is wrong with the backup, naming file and block;
 /// [`Error::WrongContent`], [`Error::MemoryLimit`], [`Error::UnknownStore`], [`Error::Store`].
 pub fn restore(dir: &Path, clock: &Clock, options: &RestoreOptions) -> Result<Restored, Error> {
+    restore_backup(&Backup::open(dir)?, clock, options)
+}
+
+/// [`restore`] of a backup that is open, wherever it is. Files of a directory are mapped; of an object store
+/// each is read in ranges, one after the other, while the next is under way.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_backup(
+    backup: &Backup,
+    clock: &Clock,
+    options: &RestoreOptions,
+) -> Result<Restored, Error> {
     let started = Instant::now();
-    let backup = Backup::open(dir)?;
     let manifest = backup.manifest();
     check_options(manifest, options)?;
     let sum = |of: fn(&FileRecord) -> u64| manifest.files().map(|(_, _, file)| of(file)).sum();
     options.work.begin(sum(|file| file.entries + file.removes));
-    let rebuilt = rebuild_shards(&backup, options)?;
+    let rebuilt = rebuild_shards(backup, options)?;
     let rebuild_seconds = started.elapsed().as_secs_f64();
     let mut stores = Vec::with_capacity(manifest.stores.len());
     for ((number, record), segments) in (0_u32..).zip(&manifest.stores).zip(rebuilt) {
-        let source = StoreSource { backup: &backup, number, record, options };
+        let source = StoreSource { backup, number, record, options };
         stores.push((record.name.clone(), source.build(clock, segments)?));
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -212,8 +224,7 @@ fn rebuild_shard(
     prefix: &[u8],
     work: &Work,
 ) -> Result<Rebuilt, Error> {
-    let mapped = Mapped::open(&backup.path(record))?;
-    let file = backup.open_file(mapped, store, FileKind::Shard, record)?;
+    let file = backup.open_file(source(backup, record)?, store, FileKind::Shard, record)?;
     let range = KeyRange {
         lo: Bound::Included(record.first_key.clone()),
         hi: Bound::Included(record.last_key.clone()),
@@ -252,9 +263,8 @@ impl StoreSource<'_> {
         let store = built.map_err(|source| Error::Store { place: place(), source })?;
         let (work, prefix) = (&self.options.work, self.options.prefix(&self.record.name));
         for record in &self.record.deltas {
-            let mapped = Mapped::open(&self.backup.path(record))?;
-            let kind = FileKind::ChangeDelta;
-            let file = self.backup.open_file(mapped, self.number, kind, record)?;
+            let (bytes, kind) = (source(self.backup, record)?, FileKind::ChangeDelta);
+            let file = self.backup.open_file(bytes, self.number, kind, record)?;
             let applied = replay(&store, &file, prefix, || work.is_cancelled())?;
             digest.merge(&applied.digest);
             work.add(applied.puts + applied.removes, record.raw_bytes);
