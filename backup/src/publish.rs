@@ -25,6 +25,9 @@ use crate::shard::{self, ShardWriter};
 use crate::storage::{Storage, StorageFile};
 use crate::writer::FileSummary;
 
+/// Failed removals after which cleaning up is given up.
+const REMOVE_FAILURES_MAX: u32 = 3;
+
 /// What files of a backup are written to.
 pub type Sink = Box<dyn StorageFile>;
 
@@ -194,38 +197,52 @@ impl<'s> BackupWriter<'s> {
         }
         match storage.rename(MANIFEST_TMP, MANIFEST) {
             Ok(()) => self.claim = None,
-            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-                // Theirs may list files of our names: nothing here is ours to remove any more.
-                self.leave_all();
-                return Err(Error::AlreadyABackup { dir: storage.path("") });
-            }
             Err(source) => {
-                if source.kind() == io::ErrorKind::TimedOut {
-                    self.leave_all();
-                } else {
-                    self.withdraw();
+                match source.kind() {
+                    // Somebody took the claim away, and may have begun anew under the same names: nothing
+                    // here is surely ours any more. Or nobody knows whether it happened.
+                    io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotFound
+                    | io::ErrorKind::TimedOut => self.leave_all(),
+                    _ => self.withdraw(&bytes),
                 }
-                return Err(self.io("publish", MANIFEST, source));
+                return Err(match source.kind() {
+                    io::ErrorKind::AlreadyExists => {
+                        Error::AlreadyABackup { dir: storage.path("") }
+                    }
+                    _ => self.io("publish", MANIFEST, source),
+                });
             }
         }
         if let Err(source) = storage.sync_names() {
-            self.withdraw();
+            self.withdraw(&bytes);
             return Err(self.io("sync", "", source));
         }
         self.leave_all();
         Ok(())
     }
 
-    /// The manifest has its name, or may have it, and may not keep it: takes it away first. The files
-    /// may go only when its removal is durable; otherwise they stay, so that no manifest can outlive them.
-    fn withdraw(&mut self) {
-        let removed = match self.storage.remove(MANIFEST) {
+    /// The manifest has its name, or may have it, and may not keep it: takes it away first, if it is ours.
+    /// The files may go only when its removal is durable; otherwise they stay, so that no manifest can
+    /// outlive them.
+    fn withdraw(&mut self, manifest: &[u8]) {
+        let removed = match self.holds(MANIFEST, manifest) {
+            Ok(true) => self.storage.remove(MANIFEST),
+            Ok(false) => Err(io::ErrorKind::AlreadyExists.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+            Err(error) => Err(error),
         };
         if removed.and_then(|()| self.storage.sync_names()).is_err() {
             self.leave_all();
         }
+    }
+
+    /// Whether a file consists of these bytes.
+    fn holds(&self, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        let source = self.storage.open(name)?;
+        let mut scratch = Vec::new();
+        Ok(source.len() == bytes.len() as u64
+            && source.bytes(0, bytes.len(), &mut scratch)? == bytes)
     }
 
     /// Dropping the writer removes nothing from now on.
@@ -242,9 +259,18 @@ impl<'s> BackupWriter<'s> {
 impl Drop for BackupWriter<'_> {
     fn drop(&mut self) {
         let created = self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A manifest here is not ours: somebody cleared the place and began anew, under the same names.
+        if !created.is_empty() && self.storage.open(MANIFEST).is_ok() {
+            return;
+        }
+        let mut failures = 0;
         for name in created.drain(..) {
-            // Best effort: what stays is refused as foreign by the next export, and is no backup.
-            let _ = self.storage.remove(&name);
+            // Best effort: what stays is refused as foreign by the next export, and is no backup. A
+            // store that cannot be reached is not asked for every file.
+            failures += u32::from(self.storage.remove(&name).is_err());
+            if failures == REMOVE_FAILURES_MAX {
+                break;
+            }
         }
         if self.claim.take().is_some() {
             let _ = self.storage.remove(MANIFEST_TMP);
