@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use whimbrel_backup::{ExportOptions, ExportReport, export};
+use whimbrel_backup::storage::Storage;
+use whimbrel_backup::{Backup, ExportOptions, ExportReport, export, export_to};
 use whimbrel_mvcc::{Clock, Store};
-use whimbrel_recovery::{RestoreOptions, RestoreReport, restore};
+use whimbrel_recovery::{RestoreOptions, RestoreReport, restore_backup};
 
 use crate::collection::Collection;
 use crate::engine::{Collections, Engine};
@@ -87,10 +88,29 @@ impl EngineSnapshot {
         resume_token: Option<&[u8]>,
     ) -> Result<ExportReport, Error> {
         let failed = |e| Error::Backup { dir: dir.to_owned(), source: Box::new(e) };
-        let state = EngineState { whimbrel_engine: FORMAT, resume_token: resume_token.map(to_hex) };
-        let user = serde_json::to_value(state).expect("a number and a string always serialise");
-        export(&self.stores(), dir, &options.clone().with_user(user)).map_err(failed)
+        let options = with_state(options, resume_token);
+        export(&self.stores(), dir, &options).map_err(failed)
     }
+
+    /// [`backup`](Self::backup) to any place that takes files, such as a prefix of an object store: see
+    /// [`Location::create`](whimbrel_backup::Location::create).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backup_to(
+        &self,
+        storage: &dyn Storage,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, Error> {
+        let failed = |e| Error::Backup { dir: storage.path(""), source: Box::new(e) };
+        export_to(&self.stores(), storage, &with_state(options, None)).map_err(failed)
+    }
+}
+
+fn with_state(options: &ExportOptions, resume_token: Option<&[u8]>) -> ExportOptions {
+    let state = EngineState { whimbrel_engine: FORMAT, resume_token: resume_token.map(to_hex) };
+    let user = serde_json::to_value(state).expect("a number and a string always serialise");
+    options.clone().with_user(user)
 }
 
 impl Engine {
@@ -118,8 +138,22 @@ impl Engine {
     /// [`Error::BadSchema`], [`Error::BadPartitions`] when it is not an engine's, or incomplete.
     pub fn restore(dir: impl AsRef<Path>, options: &RestoreOptions) -> Result<Restored, Error> {
         let dir = dir.as_ref();
+        let opened = Backup::open(dir);
+        let failed = |e: whimbrel_backup::Error| Error::Restore {
+            dir: dir.to_owned(),
+            source: Box::new(e.into()),
+        };
+        Self::restore_from(&opened.map_err(failed)?, options)
+    }
+
+    /// [`restore`](Self::restore) from a backup that is open, wherever it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_from(backup: &Backup, options: &RestoreOptions) -> Result<Restored, Error> {
+        let dir = backup.dir();
         let clock = Clock::new();
-        let restored = restore(dir, &clock, options)
+        let restored = restore_backup(backup, &clock, options)
             .map_err(|e| Error::Restore { dir: dir.to_owned(), source: Box::new(e) })?;
         let bad = |reason| Error::BadSchema { place: dir.display().to_string(), reason };
         let state: EngineState = serde_json::from_value(restored.manifest.user.clone())

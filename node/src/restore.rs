@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use whimbrel_backup::{Backup, Work};
+use whimbrel_backup::{Backup, Location, Work};
 use whimbrel_migrate::{Slot, SlotServer, slot_of};
 use whimbrel_mvcc::{Clock, Store};
-use whimbrel_recovery::{RestoreOptions, restore};
+use whimbrel_recovery::{RestoreOptions, restore_backup};
 
 use crate::Error;
 use crate::resp::commands::partition_prefix;
@@ -34,9 +34,22 @@ fn place_of(name: &str) -> Option<(Slot, Vec<u8>)> {
     Some((slot_of(name.as_bytes()), prefix))
 }
 
+/// Opens the backup that a user names: `s3://bucket/prefix`, a directory that is one, or the newest complete
+/// checkpoint in a directory of `whimbrel import`.
+///
+/// # Errors
+///
+/// [`Error::Backup`] when there is none, its manifest is damaged, or the object store cannot be
+/// reached.
+pub fn open_backup(given: &Path) -> Result<Backup, Error> {
+    match Location::of(given)? {
+        Location::Directory(dir) => Ok(Backup::open(&newest_backup(&dir))?),
+        elsewhere => Ok(elsewhere.open()?),
+    }
+}
+
 /// The backup that a directory stands for: itself, or the newest complete checkpoint in it.
-#[must_use]
-pub fn newest_backup(dir: &Path) -> PathBuf {
+fn newest_backup(dir: &Path) -> PathBuf {
     let has_manifest = |dir: &Path| dir.join(whimbrel_backup::manifest::MANIFEST).exists();
     if has_manifest(dir) {
         return dir.to_owned();
@@ -51,13 +64,9 @@ pub fn newest_backup(dir: &Path) -> PathBuf {
 }
 
 /// Whether a backup is one of a node.
-///
-/// # Errors
-///
-/// [`Error::Backup`] when there is no backup, or its manifest is damaged.
-pub fn is_node_backup(dir: &Path) -> Result<bool, Error> {
-    let backup = Backup::open(&newest_backup(dir))?;
-    Ok(backup.manifest().stores.iter().any(|store| store.name.starts_with(SLOT)))
+#[must_use]
+pub fn is_node_backup(backup: &Backup) -> bool {
+    backup.manifest().stores.iter().any(|store| store.name.starts_with(SLOT))
 }
 
 /// Loads a backup into stores of slots: checked as a whole before anything is returned.
@@ -68,9 +77,9 @@ pub fn is_node_backup(dir: &Path) -> Result<bool, Error> {
 ///
 /// [`Error::Recovery`] naming file and block of the first damage, [`Error::ForeignStore`] for a
 /// store that is neither a slot's nor a partition's.
-pub fn load(dir: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Store>, Error> {
-    let dir = &newest_backup(dir);
-    let manifest = Backup::open(dir)?.manifest().clone();
+pub fn load(given: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Store>, Error> {
+    let backup = open_backup(given)?;
+    let (dir, manifest) = (backup.dir(), backup.manifest());
     let mut options = RestoreOptions::default()
         .with_work(work)
         .with_store_options(SlotServer::slot_store_options());
@@ -79,7 +88,7 @@ pub fn load(dir: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Stor
         let (_, prefix) = place_of(&store.name).ok_or_else(|| foreign(&store.name))?;
         options = options.with_key_prefix(&store.name, &prefix);
     }
-    let restored = restore(dir, clock, &options)?;
+    let restored = restore_backup(&backup, clock, &options)?;
     let mut slots: BTreeMap<Slot, Store> = BTreeMap::new();
     for (name, store) in restored.stores {
         let (slot, _) = place_of(&name).ok_or_else(|| foreign(&name))?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use whimbrel_backup::Location;
 
 use crate::Error;
 use crate::client::Client;
@@ -19,8 +20,8 @@ pub struct BackupArgs {
     /// A node; it writes the backup on its own machine, beside its clients' writes
     #[arg(long, value_name = "HOST:PORT", group = "place")]
     pub node: Option<String>,
-    /// Where the backup goes: a new or empty directory
-    #[arg(long, value_name = "DIR")]
+    /// Where the backup goes: a new or empty directory, or s3://BUCKET/PREFIX with nothing there
+    #[arg(long, value_name = "PLACE")]
     pub to: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -58,24 +59,31 @@ pub fn run(args: BackupArgs) -> Result<(), Error> {
 
 fn of_engine(dir: &Path, to: &Path) -> Result<serde_json::Value, Error> {
     let interrupt = Interrupt::install()?;
+    // A name that cannot be used is refused before the engine is loaded; the directory is made after.
+    let location = Location::of(to)?;
+    location.storage()?;
     let spinner = crate::progress::counter("load");
     let engine = whimbrel::Engine::open(dir)?.engine;
     spinner.finish_and_clear();
+    let storage = location.create()?;
     let bar = BackupBar::new("backup");
     let options = whimbrel_backup::ExportOptions::default().with_work(bar.work(&interrupt));
-    let report = engine.backup(to, &options);
+    let report = engine.snapshot().backup_to(&*storage, &options);
     bar.finish();
     Ok(export_report(&report?))
 }
 
 fn of_node(node: &str, to: &Path) -> Result<serde_json::Value, Error> {
     let mut client = Client::connect(node)?;
-    // The node resolves relative names against its own working directory: say where we mean.
-    let to = std::path::absolute(to).map_err(|source| Error::File {
-        action: "resolve",
-        path: to.to_owned(),
-        source,
-    })?;
+    let to = match Location::of(to)? {
+        // The node resolves relative names against its own working directory: say where we mean.
+        Location::Directory(dir) => std::path::absolute(&dir).map_err(|source| Error::File {
+            action: "resolve",
+            path: dir,
+            source,
+        })?,
+        _ => to.to_owned(),
+    };
     let spinner = crate::progress::counter("backup");
     let report = client.call_json(&[b"WBACKUP", to.as_os_str().as_encoded_bytes()]);
     spinner.finish_and_clear();

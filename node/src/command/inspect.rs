@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::Error;
-use crate::restore::newest_backup;
+use crate::restore::open_backup;
 
 /// Arguments of `whimbrel inspect`.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// The backup, or a directory of `whimbrel import` (its newest checkpoint is taken)
-    #[arg(value_name = "DIR")]
+    /// The backup, a directory or s3://BUCKET/PREFIX, or a directory of `whimbrel import` (its newest
+    /// checkpoint is taken)
+    #[arg(value_name = "PLACE")]
     pub dir: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -24,7 +25,7 @@ pub struct InspectArgs {
 ///
 /// [`Error::Backup`] when there is no backup, or its manifest or a footer is damaged.
 pub fn run(args: InspectArgs) -> Result<(), Error> {
-    let found = whimbrel_backup::inspect(&newest_backup(&args.dir))?;
+    let found = whimbrel_backup::inspect_backup(&open_backup(&args.dir)?)?;
     if args.json {
         let json = serde_json::to_string(&found)
             .map_err(|error| Error::System { what: "cannot write JSON", source: error.into() })?;

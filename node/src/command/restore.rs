@@ -10,13 +10,14 @@ use whimbrel::{Engine, ExportOptions, RestoreOptions, Restored};
 use crate::Error;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
-use crate::restore::is_node_backup;
+use crate::restore::{is_node_backup, open_backup};
 
 /// Arguments of `whimbrel restore`.
 #[derive(Args, Debug)]
 pub struct RestoreArgs {
-    /// The backup
-    #[arg(long, value_name = "DIR")]
+    /// The backup, a directory or s3://BUCKET/PREFIX, or a directory of `whimbrel import` (its newest
+    /// checkpoint is taken)
+    #[arg(long, value_name = "PLACE")]
     pub from: PathBuf,
     /// Where the engine is kept from now on
     #[arg(long, value_name = "DIR")]
@@ -34,7 +35,8 @@ pub struct RestoreArgs {
 /// [`Error::Usage`] for the backup of a node, which a node restores.
 pub fn run(args: RestoreArgs) -> Result<(), Error> {
     let started = Instant::now();
-    if is_node_backup(&args.from)? {
+    let backup = open_backup(&args.from)?;
+    if is_node_backup(&backup) {
         return Err(Error::Usage {
             command: "serve",
             message: format!(
@@ -47,7 +49,7 @@ pub fn run(args: RestoreArgs) -> Result<(), Error> {
     let interrupt = Interrupt::install()?;
     let bar = BackupBar::new("restore");
     let options = RestoreOptions::default().with_work(bar.work(&interrupt));
-    let restored = Engine::restore(&args.from, &options);
+    let restored = Engine::restore_from(&backup, &options);
     bar.finish();
     let Restored { engine, resume_token, .. } = restored?;
     let digest = engine.snapshot().digest();

@@ -7,13 +7,14 @@ use clap::Args;
 use crate::Error;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
-use crate::restore::newest_backup;
+use crate::restore::open_backup;
 
 /// Arguments of `whimbrel verify`.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The backup, or a directory of `whimbrel import` (its newest checkpoint is taken)
-    #[arg(value_name = "DIR")]
+    /// The backup, a directory or s3://BUCKET/PREFIX, or a directory of `whimbrel import` (its newest
+    /// checkpoint is taken)
+    #[arg(value_name = "PLACE")]
     pub dir: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -27,8 +28,9 @@ pub struct VerifyArgs {
 /// [`Error::Backup`] naming file and block of the first damage found.
 pub fn run(args: VerifyArgs) -> Result<(), Error> {
     let interrupt = Interrupt::install()?;
+    let backup = open_backup(&args.dir)?;
     let bar = BackupBar::new("verify");
-    let report = whimbrel_backup::verify_with(&newest_backup(&args.dir), &bar.work(&interrupt));
+    let report = whimbrel_backup::verify_backup(&backup, &bar.work(&interrupt));
     bar.finish();
     let report = report?;
     if args.json {

@@ -4,8 +4,10 @@
 //! Debian's redis-cli, with plain sockets, with its own subcommands. One scenario per module.
 
 mod common;
+mod files;
 mod journey;
 mod kill;
+mod kill_backup;
 mod lifetime;
 mod limits;
 mod messages;

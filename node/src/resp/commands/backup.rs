@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use whimbrel_backup::{ExportOptions, export};
+use whimbrel_backup::{ExportOptions, Location, export_to};
 use whimbrel_mvcc::Store;
 
 use super::Access;
@@ -13,15 +13,17 @@ use crate::resp::ReplyWriter;
 use crate::restore::slot_store_name;
 use crate::server::Node;
 
-/// `WBACKUP dir`: every served slot that holds something, at one moment, beside the writers. The
-/// directory is on the node's machine, must be given in full, and be new or empty.
+/// `WBACKUP place`: every served slot that holds something, at one moment, beside the writers. A
+/// directory is on the node's machine, must be given in full, and be new or empty; `s3://bucket/prefix`
+/// is reached as the node's environment says.
 pub(crate) async fn wbackup(
     node: &Node,
     args: &[Bytes],
     reply: &mut ReplyWriter,
 ) -> Result<(), Refusal> {
-    let dir = PathBuf::from(std::str::from_utf8(&args[0]).map_err(Refusal::failed)?);
-    if !dir.is_absolute() {
+    let given = PathBuf::from(std::str::from_utf8(&args[0]).map_err(Refusal::failed)?);
+    let location = Location::of(&given).map_err(Refusal::failed)?;
+    if matches!(&location, Location::Directory(dir) if !dir.is_absolute()) {
         return Err(Refusal::Unsupported("WBACKUP: give the directory in full, from the root on"));
     }
     let hold = node.hold();
@@ -33,7 +35,10 @@ pub(crate) async fn wbackup(
         })?;
         stores.push((slot_store_name(slot), snapshot));
     }
-    let work = move || export(&stores, &dir, &ExportOptions::default().with_shards_per_store(1));
+    let work = move || {
+        let storage = location.create()?;
+        export_to(&stores, &*storage, &ExportOptions::default().with_shards_per_store(1))
+    };
     let report = tokio::task::spawn_blocking(work)
         .await
         .map_err(Refusal::failed)?
