@@ -338,11 +338,10 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The place is in an object store, and this build knows directories only. Build it with the feature
-    /// `s3`.
+    /// The place is in an object store, and this build knows directories only. Back up into a directory.
     #[error(
-        "{location} is in an object store, and this build knows directories only: build it with \
-         `--features s3`"
+        "{location} is in an object store, and this build knows directories only: back up into a \
+         directory, and copy it there"
     )]
     NoObjectStores {
         /// The place.

@@ -83,12 +83,10 @@ fn a_place_that_is_none_is_a_usage_error() {
         let said = whimbrel_fails(2, &["verify", place]);
         assert!(said.contains(place), "{said}");
     }
-    if cfg!(not(feature = "s3")) {
-        for args in [["verify", "s3://bucket/monday"], ["inspect", "s3://bucket/monday"]] {
-            let said = whimbrel_fails(2, &args);
-            assert!(said.contains("s3://bucket/monday") && said.contains("--features s3"), "{said}");
-        }
-        let to = ["backup", "--dir", "/nowhere", "--to", "s3://bucket/monday"];
-        assert!(whimbrel_fails(2, &to).contains("--features s3"));
+    for args in [["verify", "s3://bucket/monday"], ["inspect", "s3://bucket/monday"]] {
+        let said = whimbrel_fails(2, &args);
+        assert!(said.contains("s3://bucket/monday") && said.contains("directories only"), "{said}");
     }
+    let to = ["backup", "--dir", "/nowhere", "--to", "s3://bucket/monday"];
+    assert!(whimbrel_fails(2, &to).contains("directories only"));
 }
