@@ -57,9 +57,12 @@ impl Location {
             return Err(bad("write s3://BUCKET/PREFIX"));
         }
         let prefix = prefix.trim_end_matches('/');
-        let is_bad = |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_control);
+        let is_bad =
+            |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_control);
         if !prefix.is_empty() && prefix.split('/').any(is_bad) {
-            return Err(bad("a part of its prefix is empty, `.`, `..`, or has a control character"));
+            return Err(bad(
+                "a part of its prefix is empty, `.`, `..`, or has a control character",
+            ));
         }
         Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
@@ -93,7 +96,6 @@ impl Location {
     pub fn open(&self) -> Result<Backup, Error> {
         Backup::open_in(self.storage()?)
     }
-
 }
 
 impl fmt::Display for Location {

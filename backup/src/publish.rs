@@ -207,9 +207,7 @@ impl<'s> BackupWriter<'s> {
                     _ => self.withdraw(&bytes),
                 }
                 return Err(match source.kind() {
-                    io::ErrorKind::AlreadyExists => {
-                        Error::AlreadyABackup { dir: storage.path("") }
-                    }
+                    io::ErrorKind::AlreadyExists => Error::AlreadyABackup { dir: storage.path("") },
                     _ => self.io("publish", MANIFEST, source),
                 });
             }

@@ -176,8 +176,7 @@ fn every_image_of_a_crash_is_the_old_complete_state_or_the_new_one() {
             for number in 0..if program.published { DRAWS_OF_PUBLISHED } else { 1 } {
                 let number = round * DRAWS_OF_PUBLISHED + number;
                 let mut random = Random(seed ^ ((position as u64) << 32) ^ number as u64);
-                let image =
-                    if number == 0 { crash.durable() } else { crash.draw(&mut random) };
+                let image = if number == 0 { crash.durable() } else { crash.draw(&mut random) };
                 let told = || {
                     let name = program.name;
                     format!("{name} cut after {cut} operations, image {number}, seed {seed}")

@@ -201,7 +201,9 @@ impl Source for DiskSource {
             // What reads a file goes on after either.
             None | Some(Fault::Short | Fault::Interrupted) => {
                 let start = usize::try_from(at).unwrap();
-                self.bytes.get(start..start + len).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+                self.bytes
+                    .get(start..start + len)
+                    .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
             }
             Some(Fault::Gone) => Err(io::ErrorKind::UnexpectedEof.into()),
             Some(fault) => Err(fault.error()),
@@ -298,12 +300,8 @@ pub(crate) struct Crash {
 impl Crash {
     /// A crash after `ops`, on a disk that durably held `before`.
     pub(crate) fn after(before: &Image, ops: &[Op]) -> Self {
-        let mut crash = Self {
-            before: before.clone(),
-            inodes: BTreeMap::new(),
-            names: Vec::new(),
-            synced: 0,
-        };
+        let mut crash =
+            Self { before: before.clone(), inodes: BTreeMap::new(), names: Vec::new(), synced: 0 };
         for op in ops {
             match op {
                 Op::Write { inode, bytes } => {

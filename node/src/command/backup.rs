@@ -75,15 +75,13 @@ fn of_engine(dir: &Path, to: &Path) -> Result<serde_json::Value, Error> {
 
 fn of_node(node: &str, to: &Path) -> Result<serde_json::Value, Error> {
     let mut client = Client::connect(node)?;
-    let to = match Location::of(to)? {
-        // The node resolves relative names against its own working directory: say where we mean.
-        Location::Directory(dir) => std::path::absolute(&dir).map_err(|source| Error::File {
-            action: "resolve",
-            path: dir,
-            source,
-        })?,
-        _ => to.to_owned(),
-    };
+    let to =
+        match Location::of(to)? {
+            // The node resolves relative names against its own working directory: say where we mean.
+            Location::Directory(dir) => std::path::absolute(&dir)
+                .map_err(|source| Error::File { action: "resolve", path: dir, source })?,
+            _ => to.to_owned(),
+        };
     let spinner = crate::progress::counter("backup");
     let report = client.call_json(&[b"WBACKUP", to.as_os_str().as_encoded_bytes()]);
     spinner.finish_and_clear();

@@ -75,7 +75,8 @@ fn measure(args: &[&str], begun: &dyn Fn() -> bool) -> (Duration, Duration) {
 
 /// Number of checkpoints in the directory of an engine, complete or not.
 fn checkpoints(dir: &Path) -> usize {
-    let is_one = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("checkpoint-");
+    let is_one =
+        |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("checkpoint-");
     fs::read_dir(dir).map_or(0, |all| all.flatten().filter(is_one).count())
 }
 
