@@ -24,6 +24,10 @@ stress *ARGS:
 soak *ARGS:
     ./ci/soak.sh {{ARGS}}
 
+# A node with a journal, killed at random moments; arguments: rounds, seed
+kill *ARGS:
+    ./ci/kill.sh {{ARGS}}
+
 # AddressSanitizer and LeakSanitizer over the stress tests; --all adds ThreadSanitizer
 san *ARGS:
     ./ci/san.sh {{ARGS}}
@@ -31,6 +35,19 @@ san *ARGS:
 # ThreadSanitizer over the stress tests, with a standard library built for it
 tsan *ARGS:
     ./ci/tsan.sh {{ARGS}}
+
+# Fuzz targets of fuzz/, for so many seconds each
+fuzz *ARGS:
+    ./ci/fuzz.sh {{ARGS}}
+
+# Random damage of many bytes on backups, refused by every reader
+damage *ARGS:
+    ./ci/damage.sh {{ARGS}}
+
+# The second reader of the format on the golden files
+format *ARGS:
+    ./ci/format.sh {{ARGS}}
+
 # Plants each defect and requires that a model finds it, or a reason why none does
 mutants *ARGS:
     ./ci/mutants.sh {{ARGS}}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Plants each defect of skiplist/src/mutant.rs and mvcc/src/mutant.rs in turn and explores the models
+# Plants each defect of src/mutant.rs of skiplist, mvcc and journal in turn and explores the models
 # that ci/mutants.txt lists for it, until one fails. Prints a table: defect, the model that finds it, the
 # executions until then.
 #
@@ -9,7 +9,7 @@
 #
 # A defect that no model finds must be justified in docs/ordering.md: a line that begins with "- `NAME`:"
 # below "Survivors". Fails when one is neither found nor justified, when one is justified and found, or
-# when ci/mutants.txt and the two sources do not name the same defects.
+# when ci/mutants.txt and the sources do not name the same defects.
 # Environment: as for ci/loom.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,6 +24,7 @@ source ci/models.sh
 names_in() { sed -n '/^mutants! {/,/^}/s/^    \([A-Z][A-Za-z]*\),$/\1/p' "$1"; }
 names_in skiplist/src/mutant.rs >"$work/names"
 names_in mvcc/src/mutant.rs >>"$work/names"
+names_in journal/src/mutant.rs >>"$work/names"
 grep -v -e '^#' -e '^$' ci/mutants.txt >"$work/list"
 cut -d' ' -f1 "$work/list" >"$work/listed"
 if ! diff <(sort "$work/names") <(sort "$work/listed") >"$work/diff" || [ ! -s "$work/names" ]; then

@@ -20,6 +20,10 @@ need redis-cli redis-tools
 echo "== unit, integration and property tests"
 cargo test --workspace --all-targets --exclude whimbrel-benches --exclude whimbrel-compare
 
+echo "== list and store once more, searching in plain code"
+RUSTFLAGS="--cfg whimbrel_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}-portable" \
+    cargo test -p whimbrel-skiplist -p whimbrel-mvcc --lib --tests
+
 echo "== the comparison with peers, without the heavy ones"
 cargo test -p whimbrel-compare --no-default-features --all-targets
 
@@ -27,13 +31,17 @@ echo "== doc tests"
 cargo test --workspace --doc --exclude whimbrel-compare
 
 echo "== examples"
-for example in index/examples/*.rs; do
-    name=$(basename "$example" .rs)
-    echo "-- $name"
-    cargo run --quiet -p whimbrel --example "$name" >/dev/null
+for example in mvcc/examples/*.rs recovery/examples/*.rs index/examples/*.rs; do
+    name=$(basename "$example" .rs) crate=${example%%/*}
+    echo "-- $crate: $name"
+    args=()
+    # What measures is given little to measure.
+    if [ "$name" = compact ]; then args=(20000 range); fi
+    (cd "$crate" && cargo run --quiet --example "$name" -- "${args[@]}") >/dev/null
 done
-echo "-- garbage"
-cargo run --quiet -p whimbrel-mvcc --example garbage >/dev/null
+
+echo "== the format's second reader"
+./ci/format.sh
 
 echo "== loom models, fast set"
 ./ci/loom.sh

@@ -88,7 +88,7 @@ fi
 export PATH="$toolchain/bin:$PATH" RUSTC="$toolchain/bin/rustc" RUSTDOC="$toolchain/bin/rustdoc"
 # Both `-Zsanitizer` and `-Zbuild-std` are unstable; this lets the stable compiler have them.
 export RUSTC_BOOTSTRAP=1
-export RUSTFLAGS="-Zsanitizer=thread --cfg whimbrel_tsan -C debug-assertions=on"
+export RUSTFLAGS="-Zsanitizer=thread --cfg whimbrel_tsan --cfg whimbrel_portable -C debug-assertions=on"
 export TSAN_OPTIONS="halt_on_error=1:exitcode=66:history_size=4"
 export STRESS_SECONDS="${STRESS_SECONDS:-5}"
 

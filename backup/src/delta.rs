@@ -76,6 +76,13 @@ impl<W: Write> DeltaWriter<W> {
         self.inner.add(key, None)
     }
 
+    /// Bytes of the file so far; grows by a block at a time.
+    #[must_use]
+    #[inline]
+    pub fn written(&self) -> u64 {
+        self.inner.written()
+    }
+
     /// Writes the last block, index and footer. The sink comes back flushed, not synced.
     ///
     /// # Errors

@@ -347,6 +347,47 @@ pub enum Error {
         /// The place.
         location: String,
     },
+    /// A backup of a chain does not fit to the one that it continues: that one is missing, or is not the
+    /// one that was continued. Neither it nor what continues it can be used; those before it can.
+    #[error("{} continues backup {base}, {what}", backup.display())]
+    BrokenChain {
+        /// Directory of the backup that continues.
+        backup: PathBuf,
+        /// Identity of the backup that it continues.
+        base: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Something is wrong with one backup of a repository or a chain.
+    #[error("{}: {source}", backup.display())]
+    InBackup {
+        /// Its directory.
+        backup: PathBuf,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// A repository holds no backup of that name. `whimbrel inspect` lists what there is.
+    #[error("{} holds no backup `{wanted}`", root.display())]
+    NoSuchBackup {
+        /// The repository.
+        root: PathBuf,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Several backups have names that begin like this. Give more of it.
+    #[error("{} holds several backups that `{wanted}` may mean", root.display())]
+    AmbiguousBackup {
+        /// The repository.
+        root: PathBuf,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Another backup or prune works on this repository. Wait until it is done.
+    #[error("{} is being written to by another backup or prune", root.display())]
+    RepositoryBusy {
+        /// The repository.
+        root: PathBuf,
+    },
     /// Worker threads could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]
     Threads {
@@ -355,6 +396,10 @@ pub enum Error {
         /// What the pool said.
         reason: String,
     },
+    /// A store's snapshot could not be given up for an observer, or the observer was lost. Nothing was
+    /// published; run again with a new snapshot.
+    #[error("non-intrusive export: {0}")]
+    Observation(#[from] whimbrel_mvcc::Error),
     /// The caller cancelled. Nothing was published.
     #[error("cancelled")]
     Cancelled,
@@ -364,6 +409,9 @@ impl Error {
     /// True when the bytes of a backup are damaged, foreign or forged: another copy is needed.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
+        if let Self::InBackup { source, .. } = self {
+            return source.is_corruption();
+        }
         matches!(
             self,
             Self::BadMagic { .. }
@@ -377,19 +425,26 @@ impl Error {
                 | Self::ManifestSyntax { .. }
                 | Self::MissingFile { .. }
                 | Self::ForeignFile { .. }
+                | Self::BrokenChain { .. }
         )
     }
 
     /// True when the same call may succeed later without any change to its input.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Cancelled | Self::Threads { .. })
+        match self {
+            Self::InBackup { source, .. } => source.is_retryable(),
+            Self::Io { .. } | Self::Cancelled | Self::Threads { .. } => true,
+            Self::RepositoryBusy { .. } | Self::Observation(_) => true,
+            _ => false,
+        }
     }
 
     /// The place of the damage, where there is one.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         match self {
+            Self::InBackup { source, .. } => source.place(),
             Self::BadMagic { place, .. }
             | Self::UnsupportedVersion { place, .. }
             | Self::ChecksumMismatch { place, .. }
@@ -401,6 +456,14 @@ impl Error {
             | Self::Mismatch { place, .. }
             | Self::ManifestSyntax { place, .. } => Some(place),
             _ => None,
+        }
+    }
+
+    /// The same, in the backup at `dir`.
+    pub(crate) fn within(self, dir: &std::path::Path) -> Self {
+        match self {
+            named @ (Self::InBackup { .. } | Self::BrokenChain { .. } | Self::Cancelled) => named,
+            source => Self::InBackup { backup: dir.to_owned(), source: Box::new(source) },
         }
     }
 }

@@ -9,16 +9,19 @@ use whimbrel_mvcc::{KeyRange, Snapshot};
 
 use crate::Error;
 use crate::block::BlockOptions;
-use crate::file::BackupId;
-use crate::manifest::{FileRecord, Manifest, StoreRecord, check_store_name};
+use crate::file::{BackupId, FileKind};
+use crate::manifest::{FileRecord, Link, Manifest, StoreRecord, check_store_name};
 use crate::progress::{Work, rate};
 use crate::publish::{BackupWriter, Sink};
 use crate::shard::ShardWriter;
 use crate::storage::{Directory, Storage};
 use whimbrel_mvcc::Digest;
 
+/// Bytes of entries that a non-intrusive export keeps, unless the caller says how many.
+const GC_DELTA_MEMORY: usize = 64 << 20;
+
 /// Entries between two looks at the cancel flag, and between two reports of progress.
-const STEP: u64 = 4096;
+pub(crate) const STEP: u64 = 4096;
 
 /// Entries that are worth a shard of their own, unless the caller says how many shards.
 const ENTRIES_PER_SHARD: usize = 50_000;
@@ -34,10 +37,11 @@ const ENTRIES_PER_SHARD: usize = 50_000;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ExportOptions {
-    work: Work,
-    blocks: BlockOptions,
+    pub(crate) work: Work,
+    pub(crate) blocks: BlockOptions,
     shards_per_store: Option<usize>,
-    user: serde_json::Value,
+    pub(crate) user: serde_json::Value,
+    gc_delta_memory: Option<usize>,
 }
 
 impl ExportOptions {
@@ -71,7 +75,22 @@ impl ExportOptions {
         self
     }
 
-    fn shards(&self, snapshot: &Snapshot) -> usize {
+    /// Bytes of entries that [`export_non_intrusive`](crate::export_non_intrusive()) keeps in memory until
+    /// it comes to their keys, over all stores; default 64 MiB. What is more goes into GC deltas, and
+    /// twice as much may be on its way there. Price of a small limit: more of them, which a restore puts in
+    /// entry by entry. A store has at least 256 KiB.
+    #[must_use]
+    pub fn with_gc_delta_memory(mut self, bytes: usize) -> Self {
+        self.gc_delta_memory = Some(bytes);
+        self
+    }
+
+    pub(crate) fn gc_delta_memory(&self) -> usize {
+        self.gc_delta_memory.unwrap_or(GC_DELTA_MEMORY)
+    }
+
+    /// Ranges that a store is written in.
+    pub(crate) fn shards(&self, snapshot: &Snapshot) -> usize {
         self.shards_per_store.unwrap_or_else(|| {
             let wanted = snapshot.store().len_estimate() / ENTRIES_PER_SHARD;
             wanted.clamp(1, 4 * self.work.threads())
@@ -89,12 +108,14 @@ pub struct ExportReport {
     pub entries: u64,
     /// Bytes of keys and values.
     pub raw_bytes: u64,
-    /// Bytes of the shards.
+    /// Bytes of shards and GC deltas.
     pub stored_bytes: u64,
     /// Wall time from the call to the durable manifest.
     pub seconds: f64,
     /// One for every shard, in the manifest's order.
     pub shards: Vec<ShardReport>,
+    /// One for every GC delta; none of snapshots that were held.
+    pub gc_deltas: Vec<ShardReport>,
 }
 
 impl ExportReport {
@@ -118,7 +139,7 @@ impl ExportReport {
     }
 }
 
-/// One shard of an [`ExportReport`].
+/// One shard or GC delta of an [`ExportReport`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ShardReport {
@@ -183,9 +204,19 @@ pub fn export_to(
     storage: &dyn Storage,
     options: &ExportOptions,
 ) -> Result<ExportReport, Error> {
+    export_as(BackupId::generate(), stores, storage, options).map(|(report, _)| report)
+}
+
+/// [`export_to`] under an identity. Answers what names the backup for good, too.
+pub(crate) fn export_as(
+    id: BackupId,
+    stores: &[(String, Snapshot)],
+    storage: &dyn Storage,
+    options: &ExportOptions,
+) -> Result<(ExportReport, Link), Error> {
     let started = Instant::now();
     let snapshot = check_stores(stores)?;
-    let backup = BackupWriter::begin(storage, BackupId::generate())?;
+    let backup = BackupWriter::begin(storage, id)?;
     let tasks = plan(stores, options);
     let estimate: usize = stores.iter().map(|(_, shown)| shown.store().len_estimate()).sum();
     tracing::debug!(stores = stores.len(), ranges = tasks.len(), snapshot, "export begins");
@@ -195,47 +226,90 @@ pub fn export_to(
         let record = write_shard(&backup, task, options.blocks, work)?;
         Ok::<_, Error>(record.map(|record| (task.store, record, begun.elapsed().as_secs_f64())))
     })?;
-    let mut manifest = Manifest::new(backup.id(), now_unix_ms(), snapshot);
-    manifest.stores = stores.iter().map(|(name, _)| empty_store(name)).collect();
-    manifest.user = options.user.clone();
-    let mut shards = Vec::with_capacity(written.len());
+    let names = stores.iter().map(|(name, _)| name);
+    let mut listing = Listing::new(backup.id(), snapshot, names, options);
     for (store, record, seconds) in written.into_iter().flatten() {
-        let store = &mut manifest.stores[store as usize];
-        shards.push(ShardReport {
+        listing.add(store, FileKind::Shard, record, seconds);
+    }
+    listing.publish(backup, started)
+}
+
+/// Manifest and report while they grow.
+pub(crate) struct Listing {
+    manifest: Manifest,
+    shards: Vec<ShardReport>,
+    gc_deltas: Vec<ShardReport>,
+}
+
+impl Listing {
+    pub(crate) fn new<'n>(
+        id: BackupId,
+        snapshot: u64,
+        names: impl Iterator<Item = &'n String>,
+        options: &ExportOptions,
+    ) -> Self {
+        let mut manifest = Manifest::new(id, now_unix_ms(), snapshot);
+        manifest.stores = names.map(|name| empty_store(name)).collect();
+        manifest.user = options.user.clone();
+        Self { manifest, shards: Vec::new(), gc_deltas: Vec::new() }
+    }
+
+    /// Adds a file whose keys no other file of the store has.
+    pub(crate) fn add(&mut self, store: u32, kind: FileKind, record: FileRecord, seconds: f64) {
+        let store = &mut self.manifest.stores[store as usize];
+        let report = ShardReport {
             file: record.file.clone(),
             store: store.name.clone(),
             entries: record.entries,
             raw_bytes: record.raw_bytes,
             stored_bytes: record.bytes,
             seconds,
-        });
+        };
         let mut digest: Digest = store.digest();
         digest.merge(&record.tally().digest);
         (store.entries, store.digest) = (digest.count, digest.sum);
-        store.shards.push(record);
+        let (records, reports) = match kind {
+            FileKind::GcDelta => (&mut store.gc_deltas, &mut self.gc_deltas),
+            _ => (&mut store.shards, &mut self.shards),
+        };
+        records.push(record);
+        reports.push(report);
     }
-    backup.publish(&manifest)?;
-    let report = ExportReport {
-        snapshot,
-        entries: manifest.entries(),
-        raw_bytes: shards.iter().map(|shard| shard.raw_bytes).sum(),
-        stored_bytes: shards.iter().map(|shard| shard.stored_bytes).sum(),
-        seconds: started.elapsed().as_secs_f64(),
-        shards,
-    };
-    tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
-    Ok(report)
+
+    /// Makes it a backup. Answers what names it for good, too.
+    pub(crate) fn publish(
+        self,
+        backup: BackupWriter<'_>,
+        started: Instant,
+    ) -> Result<(ExportReport, Link), Error> {
+        let Self { manifest, shards, gc_deltas } = self;
+        let link = manifest.link()?;
+        backup.publish(&manifest)?;
+        let files = || shards.iter().chain(&gc_deltas);
+        let report = ExportReport {
+            snapshot: manifest.snapshot,
+            entries: manifest.entries(),
+            raw_bytes: files().map(|file| file.raw_bytes).sum(),
+            stored_bytes: files().map(|file| file.stored_bytes).sum(),
+            seconds: started.elapsed().as_secs_f64(),
+            shards,
+            gc_deltas,
+        };
+        tracing::debug!(report.entries, report.stored_bytes, report.seconds, "export is durable");
+        Ok((report, link))
+    }
 }
 
 /// One key range of one store.
-struct Task<'s> {
-    store: u32,
-    number: u32,
-    snapshot: &'s Snapshot,
-    range: KeyRange,
+#[derive(Debug)]
+pub(crate) struct Task<'s> {
+    pub(crate) store: u32,
+    pub(crate) number: u32,
+    pub(crate) snapshot: &'s Snapshot,
+    pub(crate) range: KeyRange,
 }
 
-fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
+pub(crate) fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Task<'s>> {
     let numbered = (0_u32..).zip(stores);
     let ranges = numbered.flat_map(|(store, (_, snapshot))| {
         let ranges = snapshot.split(options.shards(snapshot));
@@ -248,7 +322,7 @@ fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions) -> Vec<Ta
 }
 
 /// Writes one range; no file where the snapshot sees nothing in it.
-fn write_shard(
+pub(crate) fn write_shard(
     backup: &BackupWriter<'_>,
     task: &Task<'_>,
     blocks: BlockOptions,
@@ -256,13 +330,17 @@ fn write_shard(
 ) -> Result<Option<FileRecord>, Error> {
     let mut cursor = task.snapshot.range(task.range.clone());
     let mut writer: Option<ShardWriter<Sink>> = None;
-    let (mut entries, mut bytes) = (0, 0);
+    let (mut entries, mut bytes, mut written) = (0, 0, 0);
     while let Some((key, value)) = cursor.next_entry() {
         let writer = match &mut writer {
             Some(writer) => writer,
             none => none.insert(backup.shard(task.store, task.number, blocks)?),
         };
         writer.push(key, value)?;
+        if writer.written() != written {
+            work.wrote(writer.written() - written)?;
+            written = writer.written();
+        }
         entries += 1;
         bytes += (key.len() + value.len()) as u64;
         if entries == STEP {
@@ -274,11 +352,13 @@ fn write_shard(
         }
     }
     work.add(entries, bytes);
-    writer.map(|writer| backup.finish_shard(writer)).transpose()
+    let record = writer.map(|writer| backup.finish_shard(writer)).transpose()?;
+    work.wrote(record.as_ref().map_or(0, |record| record.bytes - written))?;
+    Ok(record)
 }
 
 /// Names must be usable and different, numbers must be the same. Answers the number.
-fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
+pub(crate) fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
     let mut names = HashSet::new();
     let first = stores.first().map_or(0, |(_, snapshot)| snapshot.number());
     for (name, snapshot) in stores {
@@ -294,12 +374,13 @@ fn check_stores(stores: &[(String, Snapshot)]) -> Result<u64, Error> {
     Ok(first)
 }
 
-fn empty_store(name: &str) -> StoreRecord {
-    let (name, shards, deltas) = (name.to_owned(), Vec::new(), Vec::new());
-    StoreRecord { name, entries: 0, digest: 0, shards, deltas }
+pub(crate) fn empty_store(name: &str) -> StoreRecord {
+    let name = name.to_owned();
+    let (shards, gc_deltas, deltas) = (Vec::new(), Vec::new(), Vec::new());
+    StoreRecord { name, entries: 0, digest: 0, shards, gc_deltas, deltas }
 }
 
-fn now_unix_ms() -> u64 {
+pub(crate) fn now_unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

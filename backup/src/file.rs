@@ -17,7 +17,7 @@ pub(crate) const FOOTER_LEN: usize = 80;
 const MAGIC: [u8; 8] = *b"WHIMBREL";
 const END_MAGIC: [u8; 8] = *b"LERBMIHW";
 
-/// What a file holds. Numbers 3 and up are not used in version 1.
+/// What a file holds. Numbers 4 and up are not used in version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -25,6 +25,10 @@ pub enum FileKind {
     Shard,
     /// Puts and removes between two snapshots of one store.
     ChangeDelta,
+    /// Entries of one store's snapshot that were collected before its shards came to them.
+    GcDelta,
+    /// Puts and removes to be ingested. Not part of a backup.
+    Sorted,
 }
 
 impl FileKind {
@@ -32,6 +36,8 @@ impl FileKind {
         match self {
             Self::Shard => 1,
             Self::ChangeDelta => 2,
+            Self::GcDelta => 3,
+            Self::Sorted => 4,
         }
     }
 }
@@ -70,7 +76,7 @@ impl std::fmt::Display for BackupId {
 pub struct FileIdentity {
     /// Shard or delta.
     pub kind: FileKind,
-    /// The backup it belongs to.
+    /// The backup it belongs to; of a sorted file, its own identity.
     pub backup: BackupId,
     /// Position of its store in the manifest.
     pub store: u32,
@@ -79,12 +85,15 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The name that the file has in a backup: `shard-0007`, `delta-0001`.
+    /// The name that the file has in a backup: `shard-0007`, `delta-0001`, `gc-0000`. A sorted file has what name it
+    /// was given; this one stands for it in errors of its writer.
     #[must_use]
     pub fn file_name(&self) -> String {
         match self.kind {
             FileKind::Shard => format!("shard-{:04}", self.number),
             FileKind::ChangeDelta => format!("delta-{:04}", self.number),
+            FileKind::GcDelta => format!("gc-{:04}", self.number),
+            FileKind::Sorted => format!("sorted-{:04}", self.number),
         }
     }
 

@@ -1,14 +1,17 @@
-//! Says what a backup consists of, from manifest, indexes and footers; no block is read.
+//! Says what a backup consists of, from manifest, indexes, footers, and the headers of blocks; no stored byte of a
+//! block is read.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::Error;
+use crate::block::Compression;
 use crate::file::FileKind;
 use crate::manifest::{FileRecord, Manifest};
 use crate::open::Backup;
 use crate::progress::rate;
+use crate::repository::Chain;
 
 /// What [`inspect()`] found. Serializes to a JSON object.
 #[derive(Debug, Clone, Serialize)]
@@ -26,20 +29,34 @@ pub struct Inspection {
     pub ratio: f64,
     /// One for every file, in the manifest's order.
     pub files: Vec<FileInspection>,
+    /// Directories of the chain's backups up to this one, the full one first; none when it is broken.
+    pub chain: Option<Vec<PathBuf>>,
+    /// What is wrong with the chain.
+    pub chain_error: Option<String>,
 }
 
 /// One file of an [`Inspection`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FileInspection {
     /// Name of the file.
     pub file: String,
-    /// `shard` or `change delta`.
+    /// `shard`, `change delta` or `GC delta`.
     pub kind: &'static str,
     /// Name of its store.
     pub store: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes of its keys and values.
+    pub raw_bytes: u64,
+    /// `raw_bytes / bytes`.
+    pub ratio: f64,
+    /// Digest of its entries with a value, 16 hex digits.
+    pub digest: String,
     /// Blocks in it.
     pub blocks: usize,
+    /// Blocks that are compressed; the others are stored as they are.
+    pub lz4_blocks: usize,
     /// Length of its longest block in bytes.
     pub longest_block: usize,
     /// Entries with a value.
@@ -55,11 +72,12 @@ pub struct FileInspection {
 /// Looks at the backup in `dir`.
 ///
 /// # Complexity
-/// Linear in manifest and indexes.
+/// Linear in manifest and indexes, and 32 bytes are read for every block.
 ///
 /// # Errors
 /// Whatever is wrong with manifest, headers, indexes and footers. Damage inside of blocks is found by
-/// [`verify`](crate::verify()) only.
+/// [`verify`](crate::verify()) only. That the chain of an incremental backup is broken is no error here, but
+/// told.
 pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     inspect_backup(&Backup::open(dir)?)
 }
@@ -73,14 +91,26 @@ pub fn inspect_backup(backup: &Backup) -> Result<Inspection, Error> {
     let mut files = Vec::new();
     let mut add = |store: u32, kind: FileKind, record: &FileRecord| {
         let file = backup.open_file(backup.source(record)?, store, kind, record)?;
+        let mut lz4_blocks = 0;
+        for number in 0..file.blocks() {
+            let header = file.block_header(number)?;
+            lz4_blocks += usize::from(header.compression() == Compression::Lz4);
+        }
         files.push(FileInspection {
             file: record.file.clone(),
             kind: match kind {
                 FileKind::Shard => "shard",
                 FileKind::ChangeDelta => "change delta",
+                FileKind::GcDelta => "GC delta",
+                FileKind::Sorted => "sorted file",
             },
             store: manifest.stores[store as usize].name.clone(),
+            bytes: record.bytes,
+            raw_bytes: record.raw_bytes,
+            ratio: ratio(record.raw_bytes, record.bytes),
+            digest: format!("{:016x}", record.digest),
             blocks: file.blocks(),
+            lz4_blocks,
             longest_block: file.longest_block(),
             entries: record.entries,
             removes: record.removes,
@@ -93,8 +123,22 @@ pub fn inspect_backup(backup: &Backup) -> Result<Inspection, Error> {
     let sum = |of: fn(&FileRecord) -> u64| manifest.files().map(|(_, _, record)| of(record)).sum();
     let (raw_bytes, stored_bytes): (u64, u64) =
         (sum(|record| record.raw_bytes), sum(|record| record.bytes));
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
-    let ratio = rate(raw_bytes, stored_bytes as f64);
+    let ratio = ratio(raw_bytes, stored_bytes);
     let manifest = manifest.clone();
-    Ok(Inspection { dir: backup.dir().to_owned(), manifest, raw_bytes, stored_bytes, ratio, files })
+    let dir = backup.dir().to_owned();
+    let chain = match backup.storage().local_path("") {
+        Some(dir) => Chain::of(&dir),
+        None => Chain::alone(backup.clone()),
+    };
+    let (chain, chain_error) = match chain {
+        Ok(chain) => (Some(chain.backups().iter().map(|it| it.dir().to_owned()).collect()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Ok(Inspection { dir, manifest, raw_bytes, stored_bytes, ratio, files, chain, chain_error })
+}
+
+/// How many bytes of keys and values a stored byte stands for.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+fn ratio(raw_bytes: u64, stored_bytes: u64) -> f64 {
+    rate(raw_bytes, stored_bytes as f64)
 }

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::block::FORMAT_VERSION;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::{BackupId, FileKind, Tally};
+use crate::hex::{hex_bytes, hex_id, hex_u32, hex_u64};
 use crate::writer::FileSummary;
 use whimbrel_mvcc::Digest;
 
@@ -18,6 +19,8 @@ use whimbrel_mvcc::Digest;
 pub const MANIFEST: &str = "MANIFEST.json";
 /// Name of the manifest before it is published; its presence claims the directory.
 pub const MANIFEST_TMP: &str = "MANIFEST.json.tmp";
+/// Name of the manifest of a backup that is being pruned.
+pub(crate) const MANIFEST_PRUNED: &str = "MANIFEST.json.pruned";
 /// Longest manifest that is read (64 MiB).
 pub const MAX_MANIFEST_LEN: u64 = 64 << 20;
 /// Longest name of a store in bytes.
@@ -38,7 +41,7 @@ pub struct FileRecord {
     pub blocks: u32,
     /// Entries with a value.
     pub entries: u64,
-    /// Removes; 0 in a shard.
+    /// Removes; 0 in a shard and in a GC delta.
     pub removes: u64,
     /// Bytes of keys and values.
     pub raw_bytes: u64,
@@ -87,6 +90,8 @@ impl FileRecord {
         let prefix = match kind {
             FileKind::Shard => "shard-",
             FileKind::ChangeDelta => "delta-",
+            FileKind::GcDelta => "gc-",
+            FileKind::Sorted => return None,
         };
         let digits = self.file.strip_prefix(prefix)?;
         let number: u32 = digits.parse().ok()?;
@@ -107,6 +112,10 @@ pub struct StoreRecord {
     pub digest: u64,
     /// Its shards in key order; none when the store was empty.
     pub shards: Vec<FileRecord>,
+    /// Its GC deltas: entries of the snapshot that the shards lack (the member is missing where there are
+    /// none).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gc_deltas: Vec<FileRecord>,
     /// Its change deltas in the order in which they are replayed.
     pub deltas: Vec<FileRecord>,
 }
@@ -118,10 +127,46 @@ impl StoreRecord {
         Digest { count: self.entries, sum: self.digest }
     }
 
-    /// Shards and deltas with their kinds.
+    /// Shards and deltas with their kinds, in the order in which they are restored.
     pub fn files(&self) -> impl Iterator<Item = (FileKind, &FileRecord)> {
         let shards = self.shards.iter().map(|record| (FileKind::Shard, record));
-        shards.chain(self.deltas.iter().map(|record| (FileKind::ChangeDelta, record)))
+        let gc_deltas = self.gc_deltas.iter().map(|record| (FileKind::GcDelta, record));
+        let deltas = self.deltas.iter().map(|record| (FileKind::ChangeDelta, record));
+        shards.chain(gc_deltas).chain(deltas)
+    }
+}
+
+/// Names one backup for good: its identity and the checksum of its manifest, which leads to every byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Identity of the backup.
+    pub id: BackupId,
+    /// The checksum in its manifest's last member.
+    pub crc32c: u32,
+}
+
+/// The backup that an incremental backup continues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Identity of that backup.
+    #[serde(with = "hex_id")]
+    pub id: BackupId,
+    /// The checksum in that backup's manifest.
+    #[serde(with = "hex_u32")]
+    pub crc32c: u32,
+    /// Backups before this one in the chain, at least 1.
+    pub position: u32,
+    /// Names of the stores that begin as they were in that backup, and have nothing but deltas here. The
+    /// others begin empty.
+    pub stores: Vec<String>,
+}
+
+impl Base {
+    /// The backup that is continued.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link { id: self.id, crc32c: self.crc32c }
     }
 }
 
@@ -140,6 +185,9 @@ pub struct Manifest {
     pub created_unix_ms: u64,
     /// The snapshot number it shows.
     pub snapshot: u64,
+    /// The backup that this one continues; none (the member is missing) for a full backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// The stores, in the order in which they were given.
     pub stores: Vec<StoreRecord>,
     /// Whatever the layer above keeps with the backup, such as a schema and a resume token.
@@ -156,6 +204,7 @@ impl Manifest {
             id,
             created_unix_ms,
             snapshot,
+            base: None,
             stores: Vec::new(),
             user: serde_json::Value::Null,
         }
@@ -165,6 +214,19 @@ impl Manifest {
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// Backups before this one in its chain: 0 for a full backup.
+    #[must_use]
+    pub fn position(&self) -> u32 {
+        self.base.as_ref().map_or(0, |base| base.position)
+    }
+
+    /// Names of the stores that begin as they were in the backup before.
+    #[must_use]
+    pub fn continued(&self) -> HashSet<&str> {
+        let names = self.base.iter().flat_map(|base| &base.stores);
+        names.map(String::as_str).collect()
     }
 
     /// The store of that name.
@@ -204,6 +266,14 @@ impl Manifest {
         Ok(text.into_bytes())
     }
 
+    /// What names the backup for good.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn link(&self) -> Result<Link, Error> {
+        Ok(Link { id: self.id, crc32c: crc_of(&self.encode()?) })
+    }
+
     /// Reads the file's bytes and checks everything that can be checked without the other files.
     ///
     /// # Errors
@@ -235,10 +305,11 @@ impl Manifest {
         if u32::try_from(self.stores.len()).is_err() {
             return Err(malformed("too many stores"));
         }
+        let continued = self.check_base()?;
         let (mut names, mut files) = (HashSet::new(), HashSet::new());
         for store in &self.stores {
             check_store_name(&store.name)?;
-            if !names.insert(&store.name) {
+            if !names.insert(store.name.as_str()) {
                 let (name, why) = (store.name.clone(), "another store has this name");
                 return Err(Error::StoreName { name, why });
             }
@@ -247,9 +318,29 @@ impl Manifest {
                     return Err(malformed("a file is listed twice or has a name of another kind"));
                 }
             }
-            check_store(store)?;
+            check_store(store, continued.contains(store.name.as_str()))?;
+        }
+        if let Some(name) = continued.into_iter().find(|name| !names.contains(*name)) {
+            let (name, why) = (name.to_owned(), "it is continued and not listed");
+            return Err(Error::StoreName { name, why });
         }
         Ok(())
+    }
+
+    /// Answers the stores that begin as they were in the base.
+    fn check_base(&self) -> Result<HashSet<&str>, Error> {
+        let continued = self.continued();
+        let Some(base) = &self.base else { return Ok(continued) };
+        if base.position == 0 {
+            return Err(malformed("an incremental backup at the first place of its chain"));
+        }
+        if base.id == self.id {
+            return Err(malformed("a backup that continues itself"));
+        }
+        if continued.len() != base.stores.len() {
+            return Err(malformed("a continued store is listed twice"));
+        }
+        Ok(continued)
     }
 }
 
@@ -263,8 +354,12 @@ pub(crate) fn check_store_name(name: &str) -> Result<(), Error> {
     }
 }
 
-/// Shards ascend without overlap, and without deltas they add up to the store.
-fn check_store(store: &StoreRecord) -> Result<(), Error> {
+/// Shards ascend without overlap, and without deltas they add up to the store. A continued store has
+/// none, and what it adds up to only its chain knows.
+fn check_store(store: &StoreRecord, continued: bool) -> Result<(), Error> {
+    if continued && !store.shards.is_empty() {
+        return Err(malformed("a continued store has shards"));
+    }
     let mut previous: Option<&FileRecord> = None;
     let mut sum = Digest::default();
     for shard in &store.shards {
@@ -286,7 +381,15 @@ fn check_store(store: &StoreRecord) -> Result<(), Error> {
         sum.sum = sum.sum.wrapping_add(shard.digest);
         previous = Some(shard);
     }
-    if store.deltas.is_empty() && sum != store.digest() {
+    for delta in &store.gc_deltas {
+        if delta.entries == 0 || delta.removes != 0 || delta.first_key > delta.last_key {
+            let place = Place::new(&delta.file, Part::Whole);
+            return Err(Error::Malformed { place, what: "impossible counts or key range" });
+        }
+    }
+    // A GC delta may repeat entries of shards.
+    let shards_are_all = store.deltas.is_empty() && store.gc_deltas.is_empty();
+    if !continued && shards_are_all && sum != store.digest() {
         return Err(Error::Mismatch {
             place: place(),
             what: "the sum of a store's shards",
@@ -301,6 +404,11 @@ fn check_store(store: &StoreRecord) -> Result<(), Error> {
 struct Head {
     format: String,
     version: u32,
+}
+
+/// The checksum that a manifest which was decoded, or encoded, ends in.
+pub(crate) fn crc_of(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(&bytes[..bytes.len().saturating_sub(TAIL_LEN)])
 }
 
 /// Checks and takes off the last member.
@@ -346,66 +454,3 @@ pub(crate) fn too_long(got: u64) -> Error {
     let what = "length of the manifest";
     Error::LimitExceeded { place: place(), what, limit: MAX_MANIFEST_LEN, got }
 }
-
-mod hex_bytes {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        let digits = b"0123456789abcdef";
-        let mut hex = String::with_capacity(2 * bytes.len());
-        for byte in bytes {
-            hex.push(char::from(digits[usize::from(byte >> 4)]));
-            hex.push(char::from(digits[usize::from(byte & 15)]));
-        }
-        to.serialize_str(&hex)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let hex = String::deserialize(from)?;
-        let mut bytes = Vec::with_capacity(hex.len() / 2);
-        for pair in hex.as_bytes().chunks(2) {
-            let byte = match pair {
-                [high, low] => nibble(*high).zip(nibble(*low)),
-                _ => None,
-            };
-            let (high, low) = byte.ok_or_else(|| D::Error::custom("not lower-case hex digits"))?;
-            bytes.push(high << 4 | low);
-        }
-        Ok(bytes)
-    }
-
-    fn nibble(digit: u8) -> Option<u8> {
-        match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        }
-    }
-}
-
-/// Fixed-width numbers as hex digits: JSON's own numbers lose bits above 2^53 in many readers.
-macro_rules! hex_number {
-    ($module:ident, $number:ty, $to:expr, $from:expr) => {
-        mod $module {
-            use serde::{Deserializer, Serializer, de::Error};
-
-            pub(super) fn serialize<S: Serializer>(n: &$number, to: S) -> Result<S::Ok, S::Error> {
-                let bytes: &[u8] = &$to(*n);
-                super::hex_bytes::serialize(bytes, to)
-            }
-
-            pub(super) fn deserialize<'de, D>(from: D) -> Result<$number, D::Error>
-            where
-                D: Deserializer<'de>,
-            {
-                let bytes = super::hex_bytes::deserialize(from)?;
-                let bytes = bytes.try_into();
-                bytes.map($from).map_err(|_| D::Error::custom("wrong number of hex digits"))
-            }
-        }
-    };
-}
-
-hex_number!(hex_u64, u64, u64::to_be_bytes, u64::from_be_bytes);
-hex_number!(hex_u32, u32, u32::to_be_bytes, u32::from_be_bytes);
-hex_number!(hex_id, crate::file::BackupId, |id: crate::file::BackupId| id.0, crate::file::BackupId);

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
+use crate::ends::Ends;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::FileKind;
-use crate::manifest::{FileRecord, MANIFEST, MANIFEST_TMP, MAX_MANIFEST_LEN, Manifest, too_long};
+use crate::manifest::{
+    FileRecord, Link, MANIFEST, MANIFEST_TMP, MAX_MANIFEST_LEN, Manifest, crc_of, too_long,
+};
 use crate::reader::{FileReader, Source, check_tally};
 use crate::storage::{Directory, Storage};
 
@@ -27,6 +30,8 @@ pub struct Backup {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
     manifest: Manifest,
+    /// The checksum in the manifest's last member.
+    crc: u32,
 }
 
 impl std::fmt::Debug for Backup {
@@ -59,10 +64,20 @@ impl Backup {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
-        let manifest = Manifest::decode(&read_manifest(&*storage)?)?;
-        let backup = Self { dir: storage.path(""), storage, manifest };
-        backup.check_names()?;
+        let backup = Self::read_in(storage)?;
+        backup.check_directory()?;
         Ok(backup)
+    }
+
+    /// Reads the manifest and does not look at the other files.
+    pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
+        Self::read_in(Arc::new(Directory::at(dir)))
+    }
+
+    fn read_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        let bytes = read_manifest(&*storage)?;
+        let manifest = Manifest::decode(&bytes)?;
+        Ok(Self { dir: storage.path(""), storage, manifest, crc: crc_of(&bytes) })
     }
 
     /// Where the backup is, for messages; in a directory also to open it again.
@@ -75,6 +90,12 @@ impl Backup {
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// What names it for good.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link { id: self.manifest.id, crc32c: self.crc }
     }
 
     /// What it consists of.
@@ -98,7 +119,8 @@ impl Backup {
         source.map_err(|source| Error::Io { action: "open", path: self.path(record), source })
     }
 
-    fn check_names(&self) -> Result<(), Error> {
+    /// Exactly the listed files are there, each of the listed length.
+    pub(crate) fn check_directory(&self) -> Result<(), Error> {
         let io = |source| Error::Io { action: "read", path: self.dir.clone(), source };
         let found = self.storage.list().map_err(io)?;
         let mut listed: HashMap<&str, &FileRecord> =
@@ -135,20 +157,12 @@ impl Backup {
         kind: FileKind,
         record: &FileRecord,
     ) -> Result<FileReader<S>, Error> {
+        let len = source.len();
         let file = FileReader::open(source, &record.file, kind)?;
         let summary = file.summary();
-        let header = || Place::new(&record.file, Part::Header);
+        self.check_record(&file.ends(), len, store, kind, record)?;
         let footer = || Place::new(&record.file, Part::Footer);
         let key = |key: &[u8]| KeyExcerpt::of(key).to_string();
-        let identity = summary.identity;
-        same(header, "the backup's identity", self.manifest.id, identity.backup)?;
-        same(header, "the store's number", store, identity.store)?;
-        // `Manifest::decode` has refused names without a number.
-        let number = record.number(kind).unwrap_or(u32::MAX);
-        same(header, "the file's number", number, identity.number)?;
-        same(footer, "the length", record.bytes, summary.bytes)?;
-        same(footer, "the number of blocks", record.blocks, summary.blocks)?;
-        check_tally(record.tally(), summary.tally, footer)?;
         if record.first_key != summary.first_key || record.last_key != summary.last_key {
             let show = |first, last| format!("{} to {}", key(first), key(last));
             return Err(Error::Mismatch {
@@ -158,11 +172,52 @@ impl Backup {
                 got: show(&summary.first_key, &summary.last_key),
             });
         }
-        if record.crc32c != summary.crc {
-            let (expected, got) = (record.crc32c, summary.crc);
-            return Err(Error::ChecksumMismatch { place: footer(), expected, got });
-        }
         Ok(file)
+    }
+
+    /// Checks header and footer of one of its files against manifest and identity, and reads nothing
+    /// else. The index is checked by [`open_file`](Self::open_file).
+    ///
+    /// # Complexity
+    /// Constant.
+    ///
+    /// # Errors
+    /// Whatever is wrong with header or footer, [`Error::Mismatch`] for a file that is not the one the
+    /// manifest means, [`Error::Io`].
+    pub fn check_ends<S: Source>(
+        &self,
+        source: &S,
+        store: u32,
+        kind: FileKind,
+        record: &FileRecord,
+    ) -> Result<(), Error> {
+        let ends = Ends::read(source, kind, &Place::new(&record.file, Part::Whole))?;
+        self.check_record(&ends, source.len(), store, kind, record)
+    }
+
+    fn check_record(
+        &self,
+        ends: &Ends,
+        len: u64,
+        store: u32,
+        kind: FileKind,
+        record: &FileRecord,
+    ) -> Result<(), Error> {
+        let header = || Place::new(&record.file, Part::Header);
+        let footer = || Place::new(&record.file, Part::Footer);
+        let identity = ends.identity;
+        same(header, "the backup's identity", self.manifest.id, identity.backup)?;
+        same(header, "the store's number", store, identity.store)?;
+        // `Manifest::decode` has refused names without a number.
+        let number = record.number(kind).unwrap_or(u32::MAX);
+        same(header, "the file's number", number, identity.number)?;
+        same(footer, "the length", record.bytes, len)?;
+        same(footer, "the number of blocks", record.blocks, ends.footer.blocks)?;
+        check_tally(record.tally(), ends.footer.tally, footer)?;
+        if record.crc32c == ends.crc {
+            return Ok(());
+        }
+        Err(Error::ChecksumMismatch { place: footer(), expected: record.crc32c, got: ends.crc })
     }
 }
 

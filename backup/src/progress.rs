@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::pace::Pace;
+pub use crate::pace::{Meter, Speed};
 
 /// Hears how far long work has come. Called from worker threads, every few thousand entries and at
 /// the end of every file, so that the sums are exact when the work is done.
@@ -64,12 +66,13 @@ pub struct Work {
     cancel: Cancel,
     /// Set when a sibling task failed.
     failed: Cancel,
+    pace: Option<Arc<Pace>>,
 }
 
 impl Default for Work {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { threads, progress: None, cancel: Cancel::new(), failed: Cancel::new() }
+        Self { threads, progress: None, cancel: Cancel::new(), failed: Cancel::new(), pace: None }
     }
 }
 
@@ -99,11 +102,42 @@ impl Work {
         self
     }
 
+    /// Nobody hears of progress.
+    #[must_use]
+    pub fn without_progress(mut self) -> Self {
+        self.progress = None;
+        self
+    }
+
     /// The flag that stops the work; default one that nobody sets.
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
         self
+    }
+
+    /// Most bytes of files that an export writes in a second, all threads together; default no limit. 0 is
+    /// taken for 1. Clones of this value share the limit.
+    ///
+    /// It is kept on average over a few blocks: a thread writes a block and rests for as long as that
+    /// takes at the rate. The work looks at its cancel flag 50 times a second meanwhile.
+    #[must_use]
+    pub fn with_bytes_per_second(mut self, bytes: u64) -> Self {
+        self.pace = Some(Arc::new(Pace::new(bytes)));
+        self
+    }
+
+    /// For work that has written `bytes` more: rests for as long as the limit of bytes a second asks, and
+    /// returns at once without one.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], within some 20 ms of the flag being set.
+    pub fn wrote(&self, bytes: u64) -> Result<(), Error> {
+        match &self.pace {
+            Some(pace) if bytes > 0 => pace.rest(bytes, || self.is_cancelled()),
+            _ if self.is_cancelled() => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
     }
 
     /// Worker threads.

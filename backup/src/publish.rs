@@ -20,6 +20,7 @@ use crate::Error;
 use crate::block::BlockOptions;
 use crate::delta::{self, DeltaWriter};
 use crate::file::BackupId;
+use crate::gc_delta::{self, GcDeltaWriter};
 use crate::manifest::{FileRecord, MANIFEST, MANIFEST_TMP, Manifest};
 use crate::shard::{self, ShardWriter};
 use crate::storage::{Storage, StorageFile};
@@ -58,6 +59,7 @@ pub type Sink = Box<dyn StorageFile>;
 ///     entries,
 ///     digest,
 ///     shards: vec![record],
+///     gc_deltas: vec![],
 ///     deltas: vec![],
 /// }];
 /// backup.publish(&manifest)?;
@@ -141,6 +143,21 @@ impl<'s> BackupWriter<'s> {
         DeltaWriter::new(self.create(&name)?, &self.storage.path(&name), identity, options)
     }
 
+    /// Begins GC delta `number` of the manifest's store `store`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn gc_delta(
+        &self,
+        store: u32,
+        number: u32,
+        options: BlockOptions,
+    ) -> Result<GcDeltaWriter<Sink>, Error> {
+        let identity = gc_delta::identity(self.id, store, number);
+        let name = identity.file_name();
+        GcDeltaWriter::new(self.create(&name)?, &self.storage.path(&name), identity, options)
+    }
+
     /// Finishes and syncs a shard. The record goes into the manifest.
     ///
     /// # Errors
@@ -157,10 +174,32 @@ impl<'s> BackupWriter<'s> {
         self.sync(writer.finish()?)
     }
 
+    /// Finishes and syncs a GC delta. The record goes into the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish_gc_delta(&self, writer: GcDeltaWriter<Sink>) -> Result<FileRecord, Error> {
+        self.sync(writer.finish()?)
+    }
+
     fn sync(&self, (mut sink, summary): (Sink, FileSummary)) -> Result<FileRecord, Error> {
         let record = FileRecord::of(&summary);
         sink.sync().map_err(|source| self.io("sync", &record.file, source))?;
         Ok(record)
+    }
+
+    /// Removes a file that was begun, if it was, so that it can be begun again.
+    pub(crate) fn discard(&self, name: &str) -> Result<(), Error> {
+        let mut created = self.created.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(at) = created.iter().position(|begun| begun == name) else { return Ok(()) };
+        match self.storage.remove(name) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(self.io("remove", name, source));
+            }
+            _ => {}
+        }
+        created.swap_remove(at);
+        Ok(())
     }
 
     fn create(&self, name: &str) -> Result<Sink, Error> {

@@ -7,11 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::Error;
-use crate::block::{Block, BlockDecoder, HEADER_LEN as BLOCK_HEADER_LEN};
+use crate::block::{Block, BlockDecoder, BlockHeader, HEADER_LEN as BLOCK_HEADER_LEN};
 use crate::bytes::Fields;
+use crate::ends::Ends;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::{FOOTER_LEN, FileIdentity, FileKind, Footer, HEADER_LEN, Tally};
 use crate::writer::FileSummary;
+
+/// Bytes of an entry of the index whose key is empty.
+const INDEX_ENTRY_MIN: usize = 14;
 
 /// Where the bytes of a file come from: memory, a file, an object. Several threads may read at once.
 pub trait Source: Send + Sync {
@@ -131,19 +135,9 @@ impl<S: Source> FileReader<S> {
     /// Whatever is wrong with the file's length, header, index or footer, or [`Error::Io`].
     pub(crate) fn open(source: S, name: &str, kind: FileKind) -> Result<Self, Error> {
         let place = Place::new(name, Part::Whole);
-        let len = source.len();
-        let least = (HEADER_LEN + FOOTER_LEN) as u64;
-        if len < least {
-            return Err(Error::WrongLength { place, expected: least, got: len });
-        }
-        let mut scratch = Vec::new();
-        let header = read(&source, 0, HEADER_LEN, &mut scratch, &place)?.to_vec();
-        let identity = FileIdentity::decode(&header, kind, &place)?;
-        let footer_at = len - FOOTER_LEN as u64;
-        let bytes = read(&source, footer_at, FOOTER_LEN, &mut scratch, &place)?;
-        let footer = Footer::decode(&header, bytes, &place)?;
-        let crc = crate::bytes::array(bytes, 68).map_or(0, u32::from_le_bytes);
-        let index = read_index(&source, &footer, footer_at, &mut scratch, &place)?;
+        let Ends { identity, footer, crc } = Ends::read(&source, kind, &place)?;
+        let footer_at = source.len() - FOOTER_LEN as u64;
+        let index = read_index(&source, &footer, footer_at, &mut Vec::new(), &place)?;
         let mut file = Self { source, place, identity, footer, crc, index, blocks: Vec::new() };
         file.parse_index()?;
         Ok(file)
@@ -156,6 +150,9 @@ impl<S: Source> FileReader<S> {
         let keys_end = self.index.len().checked_sub(last_key_len);
         let keys_end = keys_end.ok_or_else(|| broken("the last key is longer than the index"))?;
         let mut fields = Fields::new(&self.index[..keys_end]);
+        // As many as there can be, so that a forged count takes no memory that the index does not justify.
+        let most = self.index.len() / INDEX_ENTRY_MIN;
+        self.blocks.reserve_exact(most.min(self.footer.blocks as usize));
         let (mut at, mut key_at) = (HEADER_LEN as u64, 0);
         let (mut entries, mut previous): (u64, Option<Range<usize>>) = (0, None);
         while !fields.is_empty() {
@@ -222,6 +219,10 @@ impl<S: Source> FileReader<S> {
         &self.index[self.index.len() - self.footer.last_key_len as usize..]
     }
 
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { identity: self.identity, footer: self.footer, crc: self.crc }
+    }
+
     /// What the manifest has to say about this file.
     #[must_use]
     pub fn summary(&self) -> FileSummary {
@@ -248,29 +249,55 @@ impl<S: Source> FileReader<S> {
         number: usize,
         buffers: &'a mut Buffers,
     ) -> Result<Block<'a>, Error> {
-        let entry = &self.blocks[number];
-        let place = self.place.at(Part::Block(number as u64));
         let Buffers { stored, decoder } = buffers;
-        let bytes = read(&self.source, entry.at, entry.len, stored, &place)?;
+        let (bytes, place) = self.stored_block(number, stored)?;
         let block = decoder.decode(bytes, place)?;
-        let crc = crate::bytes::array(bytes, BLOCK_HEADER_LEN - 4).map_or(0, u32::from_le_bytes);
-        self.check_against_index(&block, crc, entry)?;
+        self.check_against_index(&block, bytes, number)?;
         Ok(block)
     }
 
-    fn check_against_index(
+    /// The bytes of block `number` as they are stored, and its place.
+    pub(crate) fn stored_block<'a>(
+        &'a self,
+        number: usize,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<(&'a [u8], Place), Error> {
+        let entry = &self.blocks[number];
+        let place = self.place.at(Part::Block(number as u64));
+        let bytes = read(&self.source, entry.at, entry.len, scratch, &place)?;
+        Ok((bytes, place))
+    }
+
+    /// What the header of block `number` states. Nothing else of the block is read.
+    ///
+    /// # Errors
+    /// What the header can be wrong in, or [`Error::Io`].
+    ///
+    /// # Panics
+    /// When there is no such block.
+    pub fn block_header(&self, number: usize) -> Result<BlockHeader, Error> {
+        let (entry, place) = (&self.blocks[number], self.place.at(Part::Block(number as u64)));
+        let len = entry.len.min(BLOCK_HEADER_LEN);
+        let mut scratch = Vec::new();
+        BlockHeader::parse(read(&self.source, entry.at, len, &mut scratch, &place)?, &place)
+    }
+
+    /// The decoded block and its stored bytes must be what the index states.
+    pub(crate) fn check_against_index(
         &self,
         block: &Block<'_>,
-        crc: u32,
-        entry: &IndexEntry,
+        bytes: &[u8],
+        number: usize,
     ) -> Result<(), Error> {
+        let entry = &self.blocks[number];
+        let crc = crate::bytes::array(bytes, BLOCK_HEADER_LEN - 4).map_or(0, u32::from_le_bytes);
         if crc != entry.crc {
             let place = block.place().clone();
             return Err(Error::ChecksumMismatch { place, expected: entry.crc, got: crc });
         }
         let kind = match self.identity.kind {
-            FileKind::Shard => crate::block::BlockKind::Entries,
-            FileKind::ChangeDelta => crate::block::BlockKind::Changes,
+            FileKind::Shard | FileKind::GcDelta => crate::block::BlockKind::Entries,
+            FileKind::ChangeDelta | FileKind::Sorted => crate::block::BlockKind::Changes,
         };
         if block.kind() != kind {
             let (expected, got) = (kind.number().into(), block.kind().number().into());
@@ -287,6 +314,26 @@ impl<S: Source> FileReader<S> {
         Ok(())
     }
 
+    /// The block that holds `key` if any does: the last one whose first key is not above it. `None` when
+    /// the key comes before the whole file.
+    ///
+    /// # Complexity
+    /// A binary search over the index.
+    #[must_use]
+    pub fn block_of(&self, key: &[u8]) -> Option<usize> {
+        let first_key = |entry: &IndexEntry| &self.index[entry.key.clone()];
+        self.blocks.partition_point(|entry| first_key(entry) <= key).checked_sub(1)
+    }
+
+    /// The first key of block `number`, as the index states it.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    #[must_use]
+    pub fn block_key(&self, number: usize) -> &[u8] {
+        &self.index[self.blocks[number].key.clone()]
+    }
+
     /// The entry of `key`, copied: `Some(Some(value))`, `Some(None)` for a remove, `None` when absent.
     ///
     /// # Complexity
@@ -295,10 +342,22 @@ impl<S: Source> FileReader<S> {
     /// # Errors
     /// Whatever is wrong with the block that would hold the key, or [`Error::Io`].
     pub fn get(&self, key: &[u8], buffers: &mut Buffers) -> Result<Option<Option<Vec<u8>>>, Error> {
-        let after = self.blocks.partition_point(|entry| &self.index[entry.key.clone()] <= key);
-        let Some(number) = after.checked_sub(1) else { return Ok(None) };
+        let Some(number) = self.block_of(key) else { return Ok(None) };
         let found = self.block(number, buffers)?.get(key)?;
         Ok(found.map(|value| value.map(<[u8]>::to_vec)))
+    }
+
+    /// The first block that may have a key of `key` or above: [`blocks`](Self::blocks) when none has.
+    ///
+    /// # Complexity
+    /// A binary search over the index.
+    #[must_use]
+    pub fn block_from(&self, key: &[u8]) -> usize {
+        if key > self.last_key() {
+            return self.blocks.len();
+        }
+        let after = self.blocks.partition_point(|entry| &self.index[entry.key.clone()] <= key);
+        after.saturating_sub(1)
     }
 
     /// Checks that the blocks, all of them seen, end and add up as the footer states.
@@ -325,7 +384,7 @@ impl IndexEntry {
         let (len, entries, crc) = (fields.u32()? as usize, fields.u32()?, fields.u32()?);
         let key_len = fields.u16()? as usize;
         fields.bytes(key_len)?;
-        let key_at = index_at + 14;
+        let key_at = index_at + INDEX_ENTRY_MIN;
         Some(Self { at, len, entries, crc, key: key_at..key_at + key_len })
     }
 }
@@ -377,7 +436,7 @@ fn read_index<S: Source>(
     Ok(index)
 }
 
-fn read<'a, S: Source>(
+pub(crate) fn read<'a, S: Source>(
     source: &'a S,
     at: u64,
     len: usize,
@@ -391,7 +450,7 @@ fn read<'a, S: Source>(
     })
 }
 
-fn check_order(place: &Place, previous: &[u8], key: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_order(place: &Place, previous: &[u8], key: &[u8]) -> Result<(), Error> {
     if previous < key {
         return Ok(());
     }
@@ -400,83 +459,4 @@ fn check_order(place: &Place, previous: &[u8], key: &[u8]) -> Result<(), Error> 
         previous: KeyExcerpt::of(previous),
         got: KeyExcerpt::of(key),
     })
-}
-
-/// Follows blocks that are given one after the other: their keys must ascend across blocks as well.
-/// Tallies what it saw.
-///
-/// # Examples
-/// ```
-/// use whimbrel_backup::Place;
-/// use whimbrel_backup::block::{BlockBuilder, BlockDecoder, BlockKind, BlockOptions};
-/// use whimbrel_backup::shard::Sequence;
-///
-/// let mut builder = BlockBuilder::new(BlockKind::Entries, BlockOptions::default());
-/// builder.add(b"k", b"v")?;
-/// let mut bytes = Vec::new();
-/// builder.finish_into(&mut bytes)?;
-///
-/// let mut decoder = BlockDecoder::new();
-/// let block = decoder.decode(&bytes, Place::block("stream", 0))?;
-/// let mut sequence = Sequence::default();
-/// sequence.walk(&block, |_, _| Ok::<(), whimbrel_backup::Error>(()))?;
-/// assert!(sequence.walk(&block, |_, _| Ok::<(), whimbrel_backup::Error>(())).is_err(), "again");
-/// # Ok::<(), whimbrel_backup::Error>(())
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct Sequence {
-    last: Vec<u8>,
-    started: bool,
-    without_digest: bool,
-    tally: Tally,
-}
-
-impl Sequence {
-    /// One that leaves the digest at zero, for callers that hash every entry anyway.
-    #[must_use]
-    pub fn without_digest() -> Self {
-        Self { without_digest: true, ..Self::default() }
-    }
-
-    /// Walks the next block and hands every entry on.
-    ///
-    /// # Errors
-    /// [`Error::OutOfOrder`] when the block does not come after the one before, whatever breaks the
-    /// format inside, and what `each` answers.
-    pub fn walk<E: From<Error>>(
-        &mut self,
-        block: &Block<'_>,
-        mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut entries = block.entries();
-        let mut first = self.started;
-        while let Some((key, value)) = entries.next_entry()? {
-            if first {
-                check_order(block.place(), &self.last, key)?;
-                first = false;
-            }
-            if self.without_digest {
-                self.tally.add_counts(key, value);
-            } else {
-                self.tally.add(key, value);
-            }
-            each(key, value)?;
-        }
-        self.started = true;
-        self.last.clear();
-        self.last.extend_from_slice(entries.key());
-        Ok(())
-    }
-
-    /// The last key seen; empty before the first.
-    #[must_use]
-    pub fn last_key(&self) -> &[u8] {
-        &self.last
-    }
-
-    /// Counts and digest of everything seen.
-    #[must_use]
-    pub fn tally(&self) -> Tally {
-        self.tally
-    }
 }

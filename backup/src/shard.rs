@@ -12,7 +12,8 @@ use crate::Error;
 use crate::block::BlockOptions;
 use crate::error::{Part, Place};
 pub use crate::file::{BackupId, FileIdentity, FileKind, Tally};
-pub use crate::reader::{Buffers, FileReader, FileSource, Sequence, Source, check_tally};
+pub use crate::reader::{Buffers, FileReader, FileSource, Source, check_tally};
+pub use crate::sequence::Sequence;
 pub use crate::writer::FileSummary;
 use crate::writer::FileWriter;
 
@@ -69,6 +70,13 @@ impl<W: Write> ShardWriter<W> {
     #[inline]
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.inner.add(key, Some(value))
+    }
+
+    /// Bytes of the file so far; grows by a block at a time.
+    #[must_use]
+    #[inline]
+    pub fn written(&self) -> u64 {
+        self.inner.written()
     }
 
     /// Writes the last block, index and footer. The sink comes back flushed, not synced.

@@ -57,7 +57,8 @@ pub trait Storage: Send + Sync {
     /// `NotFound`, or what the system says.
     fn open(&self, name: &str) -> io::Result<Box<dyn Source>>;
 
-    /// The path under which the file can be mapped into memory, where there is one. Default none.
+    /// The path under which the file can be mapped into memory, where there is one; of the directory itself for
+    /// an empty name. Default none.
     fn local_path(&self, name: &str) -> Option<PathBuf> {
         let _ = name;
         None
@@ -153,7 +154,7 @@ impl Storage for Directory {
     }
 
     fn local_path(&self, name: &str) -> Option<PathBuf> {
-        Some(self.path.join(name))
+        Some(self.path(name))
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
@@ -176,4 +177,14 @@ impl Storage for Directory {
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() { self.path.clone() } else { self.path.join(name) }
     }
+}
+
+/// Names in a directory, sorted; names that are not Unicode as far as they can be shown.
+pub(crate) fn list(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
 }

@@ -9,12 +9,16 @@ use crate::file::{FileKind, Tally};
 use crate::manifest::FileRecord;
 use crate::open::Backup;
 use crate::progress::{Work, rate};
-use crate::reader::{Buffers, FileReader, Sequence, Source};
+use crate::reader::{Buffers, FileReader, Source};
+use crate::repository::Chain;
+use crate::sequence::Sequence;
 
 /// What [`verify()`] read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
+    /// Backups: those of the chain up to the one that was named.
+    pub backups: usize,
     /// Stores.
     pub stores: usize,
     /// Shards and deltas.
@@ -54,35 +58,53 @@ pub fn verify(dir: &std::path::Path) -> Result<VerifyReport, Error> {
 }
 
 /// Reads every block of the backup in `dir`, decodes it, and checks checksums, order, counts and digests.
-/// Loads nothing.
+/// For an incremental backup all of its chain is read, in the directories beside it. Loads nothing.
 ///
-/// What only a restore can show is the digest of a store *after* its change deltas were replayed; the
-/// deltas' bytes are checked here like all others.
+/// What only a restore can show is the digest of a store *after* its GC and change deltas were replayed;
+/// the deltas' bytes are checked here like all others.
 ///
 /// # Complexity
 /// Linear in the bytes, parallel over files; memory for one block a thread.
 ///
 /// # Errors
-/// The first thing found wrong, naming file and block; [`Error::Cancelled`].
+/// The first thing found wrong, naming file and block; [`Error::BrokenChain`]; [`Error::Cancelled`].
 pub fn verify_with(dir: &std::path::Path, work: &Work) -> Result<VerifyReport, Error> {
-    verify_backup(&Backup::open(dir)?, work)
+    verify_chain(&Chain::of(dir)?, work)
 }
 
-/// [`verify_with`] of a backup that is open, wherever it is.
+/// [`verify_with`] of a full backup that is open, wherever it is.
 ///
 /// # Errors
 /// As [`verify_with`].
 pub fn verify_backup(backup: &Backup, work: &Work) -> Result<VerifyReport, Error> {
+    verify_chain(&Chain::alone(backup.clone())?, work)
+}
+
+/// Verifies all backups of a chain. See [`verify_with`].
+///
+/// # Errors
+/// The first thing found wrong, naming backup, file and block; [`Error::Cancelled`].
+pub fn verify_chain(chain: &Chain, work: &Work) -> Result<VerifyReport, Error> {
     let started = Instant::now();
-    let files: Vec<(u32, FileKind, &FileRecord)> = backup.manifest().files().collect();
-    work.begin(files.iter().map(|(_, _, record)| record.entries).sum());
-    work.for_each(&files, |work, (store, kind, record)| {
-        let file = backup.open_file(backup.source(record)?, *store, *kind, record)?;
-        verify_file(&file, work)
+    let backups = chain.backups();
+    let of = |backup| Backup::manifest(backup).files().map(move |file| (backup, file));
+    let files: Vec<(&Backup, (u32, FileKind, &FileRecord))> = backups.iter().flat_map(of).collect();
+    work.begin(files.iter().map(|(_, (_, _, record))| record.entries).sum());
+    work.for_each(&files, |work, (backup, (store, kind, record))| {
+        let verify = || {
+            let source = backup.source(record)?;
+            verify_file(&backup.open_file(source, *store, *kind, record)?, work)
+        };
+        // Files of one backup need no more than their names.
+        verify().map_err(|error: Error| match backups.len() {
+            1 => error,
+            _ => error.within(backup.dir()),
+        })
     })?;
-    let sum = |of: fn(&FileRecord) -> u64| files.iter().map(|(_, _, record)| of(record)).sum();
+    let sum = |of: fn(&FileRecord) -> u64| files.iter().map(|(_, (_, _, file))| of(file)).sum();
     Ok(VerifyReport {
-        stores: backup.manifest().stores.len(),
+        backups: backups.len(),
+        stores: chain.newest().manifest().stores.len(),
         files: files.len(),
         blocks: sum(|record| record.blocks.into()),
         entries: sum(|record| record.entries),

@@ -69,8 +69,8 @@ impl<W: Write> FileWriter<W> {
         options: BlockOptions,
     ) -> Result<Self, Error> {
         let kind = match identity.kind {
-            FileKind::Shard => BlockKind::Entries,
-            FileKind::ChangeDelta => BlockKind::Changes,
+            FileKind::Shard | FileKind::GcDelta => BlockKind::Entries,
+            FileKind::ChangeDelta | FileKind::Sorted => BlockKind::Changes,
         };
         let mut writer = Self {
             out,
@@ -105,6 +105,11 @@ impl<W: Write> FileWriter<W> {
         }
         self.tally.add(key, value);
         Ok(())
+    }
+
+    /// Bytes handed to the sink so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 
     /// The builder checks order within a block; this is the check across blocks.

@@ -1,5 +1,5 @@
 //! Goal: whatever moment a crash or a failing disk chooses, there is a whole backup or none; once `publish`
-//! has returned there is one for good.
+//! has returned there is one for good. The same for a sorted file.
 //! Method: a recording storage. Every cut of the list of operations, combined with every prefix of
 //! directory operations that were not synced and with lost, torn and zero-filled unsynced writes, is
 //! laid out as a directory and opened. `images.rs` draws from all that a disk may do, `faults.rs` makes
@@ -17,9 +17,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use disk::{Disk, Image, Op};
+use disk::{Disk, Fault, Image, Op};
+use whimbrel_backup::block::BlockOptions;
 use whimbrel_backup::publish::BackupWriter;
-use whimbrel_backup::shard::{BackupId, Source};
+use whimbrel_backup::shard::{BackupId, Buffers, Sequence, Source};
+use whimbrel_backup::sorted::{self, SortedFileWriter};
 use whimbrel_backup::storage::{Directory, Listed, Storage, StorageFile};
 use whimbrel_backup::{Error, Work, verify_with};
 
@@ -58,7 +60,7 @@ fn images(ops: &[Op]) -> Vec<Image> {
                 let inode = inodes.entry(*inode).or_default();
                 inode.synced = inode.bytes.len();
             }
-            Op::SyncFileFailed { .. } => unreachable!("no operation fails here"),
+            Op::SyncFileFailed { .. } => {}
             Op::SyncNames => synced = name_ops.len(),
             Op::Create { .. } | Op::Rename { .. } | Op::Remove { .. } => name_ops.push(op),
         }
@@ -281,4 +283,65 @@ fn a_place_that_cannot_be_a_directory_gets_a_clear_message() {
     fs::write(&file, "").unwrap();
     let message = Directory::create(&file.join("backup")).unwrap_err().to_string();
     assert!(message.starts_with("cannot create "), "{message}");
+}
+
+const SORTED: &str = "monday.sorted";
+
+/// Writes a sorted file through a recorder.
+fn run_sorted(fail_at: Option<usize>) -> (Vec<Op>, usize, Result<(), Error>) {
+    let disk = fail_at.map_or_else(Disk::default, |at| Disk::failing(at, Fault::Full));
+    let write = || {
+        let options = BlockOptions::default().with_block_bytes(96);
+        let mut file = SortedFileWriter::create_in(disk.clone(), SORTED, options)?;
+        for n in 0..20_u8 {
+            file.put(&[n], &[n; 20])?;
+        }
+        file.remove(b"z")?;
+        file.finish().map(|summary| assert_eq!(summary.tally.entries, 20))
+    };
+    let outcome = write();
+    (disk.ops(), disk.calls(), outcome)
+}
+
+/// True for a whole sorted file, false for none under its name.
+fn is_whole_sorted(image: &Image) -> bool {
+    let Some(bytes) = image.get(SORTED) else { return false };
+    let file = sorted::open(&bytes[..], SORTED).expect("what has the name is whole");
+    let mut buffers = Buffers::default();
+    let mut sequence = Sequence::default();
+    for block in 0..file.blocks() {
+        let block = file.block(block, &mut buffers).expect("what has the name is whole");
+        sequence.walk(&block, |_, _| Ok::<(), Error>(())).unwrap();
+    }
+    file.check_end(sequence.last_key(), sequence.tally()).unwrap();
+    true
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_a_whole_sorted_file_or_none() {
+    let (ops, _, outcome) = run_sorted(None);
+    outcome.unwrap();
+    let (mut seen, mut whole) = (0, 0);
+    for cut in 0..=ops.len() {
+        for image in images(&ops[..cut]) {
+            seen += 1;
+            whole += usize::from(is_whole_sorted(&image));
+        }
+    }
+    assert!(seen > 50 && whole > 1 && whole < seen, "{whole} of {seen}");
+    assert!(images(&ops).iter().all(is_whole_sorted), "finished is durable");
+}
+
+#[test]
+fn any_failing_operation_means_an_error_and_no_sorted_file() {
+    let (_, calls, _) = run_sorted(None);
+    for fail_at in 1..=calls {
+        let (ops, _, outcome) = run_sorted(Some(fail_at));
+        outcome.expect_err("the failure is reported");
+        for cut in 0..=ops.len() {
+            images(&ops[..cut]).iter().for_each(|image| _ = is_whole_sorted(image));
+        }
+        let live = images(&[&ops[..], &[Op::SyncNames]].concat()).pop().unwrap();
+        assert!(live.is_empty(), "call {fail_at}: {:?}", live.keys());
+    }
 }

@@ -145,6 +145,14 @@ fn inspect_says_what_is_there() {
     assert_eq!(inspection.files[2].removes, 2);
     assert_eq!(inspection.files[1].last_key, "zeros");
     assert!(inspection.files[1].blocks > 1);
+    assert_eq!((inspection.files[1].blocks, inspection.files[1].lz4_blocks), (3, 2));
+    for file in &inspection.files {
+        assert_eq!(file.bytes, fs::metadata(dir.path().join(&file.file)).unwrap().len());
+        assert!(file.lz4_blocks <= file.blocks && file.ratio > 0.0);
+    }
+    let tally = common::tally(&common::towns());
+    assert_eq!(inspection.files[3].digest, format!("{:016x}", tally.digest.sum));
+    assert_eq!(inspection.files[3].raw_bytes, tally.raw_bytes);
     let json = serde_json::to_value(&inspection).unwrap();
     assert_eq!(json["manifest"]["user"]["resume"], "offset 17");
     assert_eq!(json["manifest"]["stores"][0]["name"], "birds");

@@ -1,6 +1,9 @@
-//! What the criterion benches share: seeded keys, so that every run does the same work.
+//! What the benches share: seeded keys, so that every run does the same work, and how bars are measured.
 
 #![forbid(unsafe_code)]
+
+pub mod bars;
+pub mod measure;
 
 use whimbrel_mvcc::{Clock, Store, StoreOptions, StoreSegmentBuilder};
 

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use whimbrel_mvcc::{Batch, CasOutcome, Clock, Error, Hold, Inserted, Store, VersionToken};
+use whimbrel_mvcc::{
+    Batch, CasOutcome, Clock, Error, Hold, Inserted, Store, Update, Updated, VersionToken,
+};
 
 use crate::check::{Refusal, check};
 use crate::op::{ABSENT, History, Kind, Log, Step, Ticks, Value};
@@ -212,7 +214,8 @@ impl Worker {
                 30..50 => call.put(),
                 50..62 => call.remove(),
                 62..71 => call.insert_unique(),
-                71..83 => call.compare_and_set(),
+                71..78 => call.compare_and_set(),
+                78..83 => call.update(),
                 83..94 => call.batch(),
                 94..99 => self.snapshot(subject, ticks),
                 _ => self.look_again(subject),
@@ -351,6 +354,27 @@ impl Call<'_> {
                     Step::read(key, other)
                 }
                 Err(error) => panic!("{error}"),
+            }
+        });
+    }
+
+    /// Puts, removes or keeps, whatever it is given; a third of each.
+    fn update(&mut self) {
+        let (key, value, wish) = (self.key, self.worker.fresh(), self.worker.rng.below(3));
+        self.one(Kind::Update, |store, bytes| {
+            let mut given = ABSENT;
+            let done = store.update(bytes, |found| {
+                given = id_of(found);
+                match wish {
+                    0 => Update::Put(value_of(value)),
+                    1 => Update::Remove,
+                    _ => Update::Keep,
+                }
+            });
+            match done.expect("a short key") {
+                Updated::Put => Step::change(key, given, value),
+                Updated::Removed => Step::change(key, given, ABSENT),
+                Updated::Kept => Step::read(key, given),
             }
         });
     }

@@ -79,6 +79,8 @@ pub enum Kind {
     InsertUnique,
     /// `compare_and_set`.
     CompareAndSet,
+    /// `update`.
+    Update,
     /// The commit of a batch.
     Batch,
     /// The taking of a snapshot; its steps are what it showed, whenever it was read.

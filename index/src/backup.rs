@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use whimbrel_backup::repository::{BackupReport, Chain, Kind, back_up};
 use whimbrel_backup::storage::Storage;
-use whimbrel_backup::{Backup, ExportOptions, ExportReport, export, export_to};
+use whimbrel_backup::{ExportOptions, ExportReport, Tracker, export, export_to};
 use whimbrel_mvcc::{Clock, Store};
-use whimbrel_recovery::{RestoreOptions, RestoreReport, restore_backup};
+use whimbrel_recovery::{RestoreOptions, RestoreReport, restore_chain};
 
 use crate::collection::Collection;
 use crate::engine::{Collections, Engine};
@@ -88,8 +89,7 @@ impl EngineSnapshot {
         resume_token: Option<&[u8]>,
     ) -> Result<ExportReport, Error> {
         let failed = |e| Error::Backup { dir: dir.to_owned(), source: Box::new(e) };
-        let options = with_state(options, resume_token);
-        export(&self.stores(), dir, &options).map_err(failed)
+        export(&self.stores(), dir, &as_engine(options, resume_token)).map_err(failed)
     }
 
     /// [`backup`](Self::backup) to any place that takes files, such as a prefix of an object store: see
@@ -103,11 +103,60 @@ impl EngineSnapshot {
         options: &ExportOptions,
     ) -> Result<ExportReport, Error> {
         let failed = |e| Error::Backup { dir: storage.path(""), source: Box::new(e) };
-        export_to(&self.stores(), storage, &with_state(options, None)).map_err(failed)
+        export_to(&self.stores(), storage, &as_engine(options, None)).map_err(failed)
+    }
+
+    /// Backs up everything this snapshot shows into the repository of backups at `root`: all of it, or what
+    /// changed since the newest backup there. With a `tracker` that follows this engine
+    /// ([`Engine::track`], called before the snapshot was taken) an incremental backup looks at what
+    /// changed and at nothing else; without one it compares with the files.
+    ///
+    /// # Complexity
+    /// O(n), or proportional to what changed; parallel.
+    ///
+    /// # Errors
+    /// [`Error::Backup`], as [`back_up`].
+    ///
+    /// # Examples
+    /// ```
+    /// use whimbrel::{CollectionDef, Document, Engine, ExportOptions, IndexDef, RestoreOptions};
+    /// use whimbrel::repository::{Kind, Repository};
+    /// let engine = Engine::new();
+    /// let def = CollectionDef::new("users").index(IndexDef::new("by_age").asc("age"));
+    /// let users = engine.create_collection(def)?;
+    /// let dir = tempfile::tempdir().expect("a temporary directory");
+    ///
+    /// let mut tracker = whimbrel::Tracker::default();
+    /// for age in 41..43 {
+    ///     users.update("ann", &Document::new().set("age", age))?;
+    ///     engine.track(&mut tracker);
+    ///     let (kind, options) = (Kind::Incremental, ExportOptions::default());
+    ///     engine.snapshot().back_up(dir.path(), kind, &options, Some(&mut tracker))?;
+    /// }
+    /// // The second of the two is the newest; each can be restored.
+    /// let repository = Repository::open(dir.path()).expect("a repository");
+    /// for (age, (_, backup)) in (41..43).zip(repository.backups()) {
+    ///     let restored = Engine::restore(backup.dir(), &RestoreOptions::default())?;
+    ///     assert_eq!(restored.engine.collection("users")?.query("by_age")?.eq([age]).count()?, 1);
+    /// }
+    /// # Ok::<(), whimbrel::Error>(())
+    /// ```
+    pub fn back_up(
+        &self,
+        root: impl AsRef<Path>,
+        kind: Kind,
+        options: &ExportOptions,
+        tracker: Option<&mut Tracker>,
+    ) -> Result<BackupReport, Error> {
+        let root = root.as_ref();
+        let failed = |e| Error::Backup { dir: root.to_owned(), source: Box::new(e) };
+        let options = as_engine(options, None);
+        back_up(root, &self.stores(), kind, &options, tracker).map_err(failed)
     }
 }
 
-fn with_state(options: &ExportOptions, resume_token: Option<&[u8]>) -> ExportOptions {
+/// The options, with what says that it is an engine's backup.
+fn as_engine(options: &ExportOptions, resume_token: Option<&[u8]>) -> ExportOptions {
     let state = EngineState { whimbrel_engine: FORMAT, resume_token: resume_token.map(to_hex) };
     let user = serde_json::to_value(state).expect("a number and a string always serialise");
     options.clone().with_user(user)
@@ -123,7 +172,16 @@ impl Engine {
         dir: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<ExportReport, Error> {
-        self.snapshot().backup(dir, options)
+        self.snapshot_named("backup").backup(dir, options)
+    }
+
+    /// Lets the tracker follow all partitions there are now, before the snapshot of a backup is taken; see
+    /// [`EngineSnapshot::back_up`]. Waits for the operations that are under way.
+    pub fn track(&self, tracker: &mut Tracker) {
+        let stores = self.snapshot().stores();
+        let stores: Vec<(String, Store)> =
+            stores.into_iter().map(|(name, shown)| (name, shown.store().clone())).collect();
+        tracker.watch(&stores);
     }
 
     /// Makes an engine from a backup, in linear time: the files are mapped, decoded and rebuilt in
@@ -138,22 +196,22 @@ impl Engine {
     /// [`Error::BadSchema`], [`Error::BadPartitions`] when it is not an engine's, or incomplete.
     pub fn restore(dir: impl AsRef<Path>, options: &RestoreOptions) -> Result<Restored, Error> {
         let dir = dir.as_ref();
-        let opened = Backup::open(dir);
+        let chain = Chain::of(dir);
         let failed = |e: whimbrel_backup::Error| Error::Restore {
             dir: dir.to_owned(),
             source: Box::new(e.into()),
         };
-        Self::restore_from(&opened.map_err(failed)?, options)
+        Self::restore_from(&chain.map_err(failed)?, options)
     }
 
-    /// [`restore`](Self::restore) from a backup that is open, wherever it is.
+    /// [`restore`](Self::restore) from a chain of backups that are open, wherever they are.
     ///
     /// # Errors
     /// As there.
-    pub fn restore_from(backup: &Backup, options: &RestoreOptions) -> Result<Restored, Error> {
-        let dir = backup.dir();
+    pub fn restore_from(chain: &Chain, options: &RestoreOptions) -> Result<Restored, Error> {
+        let dir = chain.newest().dir();
         let clock = Clock::new();
-        let restored = restore_backup(backup, &clock, options)
+        let restored = restore_chain(chain, &clock, options)
             .map_err(|e| Error::Restore { dir: dir.to_owned(), source: Box::new(e) })?;
         let bad = |reason| Error::BadSchema { place: dir.display().to_string(), reason };
         let state: EngineState = serde_json::from_value(restored.manifest.user.clone())

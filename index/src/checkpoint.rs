@@ -95,7 +95,7 @@ impl Engine {
         let earlier = list(dir)?;
         let number = earlier.iter().map(|(n, _)| n + 1).max().unwrap_or(1);
         let path = dir.join(format!("{NAME}{number:08}"));
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_named("checkpoint");
         let export = snapshot.export(&path, options, Some(resume_token)).inspect_err(|_| {
             // What it made of files is removed already; the directory is only untidy.
             let _ = fs::remove_dir(&path);

@@ -96,7 +96,7 @@ impl Collection {
     /// O(partitions). Waits for nobody.
     #[must_use]
     pub fn view(&self) -> CollectionView {
-        self.view_at(&self.inner.clock.hold())
+        self.view_at(&self.inner.clock.hold_named("view"))
     }
 
     /// Starts a query on a [`view`](Self::view) taken now.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use whimbrel_mvcc::{Clock, Store};
+use whimbrel_mvcc::{Clock, ClockStats, Store};
 
 use crate::bulk::{self, LoadReport};
 use crate::collection::Collection;
@@ -144,10 +144,39 @@ impl Engine {
     /// O(1).
     #[must_use]
     pub fn snapshot(&self) -> EngineSnapshot {
+        self.snapshot_named("")
+    }
+
+    /// A snapshot that goes by a name (its first 32 bytes) in [`stats`](Self::stats), and in the
+    /// warning about snapshots that are open for long. Worth it for all that are held for more than
+    /// a moment.
+    ///
+    /// # Examples
+    /// ```
+    /// let engine = whimbrel::Engine::new();
+    /// let report = engine.snapshot_named("nightly report");
+    /// let stats = engine.stats();
+    /// assert_eq!(stats.oldest_snapshot().map(|s| s.name.as_str()), Some("nightly report"));
+    /// # drop(report);
+    /// ```
+    #[must_use]
+    pub fn snapshot_named(&self, name: &str) -> EngineSnapshot {
         // Both under the lock: a collection loaded in bulk is visible at every number, so one that
         // came after the number was taken must not be in the map.
         let slot = self.collections.read().unwrap_or_else(PoisonError::into_inner);
-        EngineSnapshot::new(self.clock.hold(), Arc::clone(&slot))
+        EngineSnapshot::new(self.clock.hold_named(name), Arc::clone(&slot))
+    }
+
+    /// Figures of everything the engine keeps: entries, versions and bytes of all collections,
+    /// garbage that can be collected and what snapshots hold, and the open snapshots with their names
+    /// and ages. Those the engine takes by itself are called `view`, `backup`, `checkpoint` and
+    /// `check`.
+    ///
+    /// # Complexity
+    /// O(partitions + open snapshots). Waits for nobody.
+    #[must_use]
+    pub fn stats(&self) -> ClockStats {
+        self.clock.stats()
     }
 
     fn current(&self) -> Arc<Collections> {

@@ -124,7 +124,9 @@ pub use rows::{Row, Rows};
 pub use snapshot::EngineSnapshot;
 pub use value::{Kind, Value};
 pub use view::{CollectionView, DocumentKey, PartitionView};
-pub use whimbrel_backup::{Cancel, ExportOptions, ExportReport, Progress, Work};
+pub use whimbrel_backup::{
+    Cancel, ExportOptions, ExportReport, Progress, Tracker, TrackerOptions, Work, repository,
+};
 /// The versioned store underneath: for what keeps a [`Partition`] in a store of its own.
 pub use whimbrel_mvcc as mvcc;
 pub use whimbrel_recovery::{RestoreOptions, RestoreReport};

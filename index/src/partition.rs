@@ -234,7 +234,7 @@ impl Partition {
     /// Tells a back-index entry that was outrun, for which to read again helps, from one that does
     /// not list what its document has: in a snapshot the two agree, unless the store is damaged.
     fn refuse_unlisted(&self, doc_id: &[u8], new: &[CoveredEntry]) -> Result<(), Error> {
-        let view = self.view(self.store.snapshot());
+        let view = self.view(self.store.snapshot_named("check"));
         let listed = view.back_index(doc_id)?.unwrap_or_default();
         for (entry, _) in new.iter().filter(|(e, _)| e.claimed) {
             let own = view

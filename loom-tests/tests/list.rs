@@ -94,6 +94,27 @@ models! {
     scan_against_seal_and_put_against_rebuild: flat(3), [Put(1), Put(2)],
         [Seal(1), Put(1)], [Rebuild(0, 1)], [Scan];
 
+    // Whole blocks at once, where the range has no record.
+    splice_against_put_between: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Put(4)];
+    splice_against_put_beside: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Put(2)];
+    splice_against_put_of_its_key: flat(3), [Put(1)], [Splice(&[3, 5])], [Put(5), Get(5)];
+    splice_against_get: flat(3), [Put(1), Put(8)], [Splice(&[3, 5, 6])], [Get(5), Get(8), Get(3)];
+    splice_against_scan: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Scan];
+    splice_against_scan_back: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Back];
+    splice_against_splice: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Splice(&[4, 6])];
+    splice_beside_splice: flat(3), [Put(4)], [Splice(&[1, 2])], [Splice(&[6, 7])];
+    splice_against_rebuild: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Rebuild(0, 1)];
+    splice_against_seal_and_put: flat(3), [Put(1), Put(4)], [Splice(&[3, 5])], [Remove(4), Put(4)];
+    splice_against_merge: flat(2), [Put(1), Put(2), Put(8)], [Splice(&[4, 5])], [Merge(0, 2)];
+    splice_against_merge_of_the_next: flat(2), [Put(1), Put(2), Put(8)],
+        [Splice(&[4, 5])], [Merge(0, 8)];
+    splice_below_the_first: flat(3), [Put(5)], [Splice(&[1, 2, 3])], [Put(4)];
+    splice_against_get_in_two_levels: tall(2, 2), [Put(1), Put(9)],
+        [Splice(&[3, 5])], [Get(5), Get(9)];
+    splice_against_put_in_two_levels at 1: tall(2, 2), [Put(1), Put(9)],
+        [Splice(&[3, 5])], [Put(4), Get(4)];
+    splice_on_barrier at 1 on barrier: flat(3), [Put(1), Put(8)], [Splice(&[3, 5])], [Put(4)];
+
     // Merges.
     merge_against_insert: flat(2), [Put(1), Put(2), Put(3)], [Merge(0, 2)], [Put(4)];
     merge_against_insert_left: flat(3), [Put(1), Put(2), Put(3), Put(4)], [Merge(0, 3)], [Put(0)];

@@ -189,6 +189,15 @@ pub enum Error {
         /// The node.
         node: NodeId,
     },
+    /// What arrived cannot be made durable, so this node must not own it. Its disk is full, or its journal
+    /// has failed; the source serves on.
+    #[error("slot {slot} cannot be made durable here: {cause}")]
+    NotKept {
+        /// The slot.
+        slot: Slot,
+        /// What the journal said.
+        cause: crate::KeepError,
+    },
     /// The server is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,

@@ -15,7 +15,7 @@
 //!   source.
 //! - Memory is as durable as its process: without a journal, the acknowledged writes of a node that
 //!   dies as the only owner are gone; the others say so ([`NotServed::ClusterDown`]) and serve
-//!   nothing stale.
+//!   nothing stale. With a [`SlotKeeper`] a slot that arrives is durable before this node takes it.
 //!
 //! # How a slot moves
 //!
@@ -40,6 +40,7 @@ mod error;
 mod frame;
 mod gate;
 mod grant;
+mod keeper;
 mod map;
 mod memory;
 pub mod protocol;
@@ -55,6 +56,7 @@ pub use error::{Error, FrameError};
 pub use frame::{Attempt, Frame, HEADER_LEN, Header, Kind, MAX_CONTENT, MAX_PARTS};
 pub use gate::{AccessKind, Gate, GateState, GateView};
 pub use grant::GrantLog;
+pub use keeper::{KeepError, KeptChange, SlotKeeper};
 pub use map::{CasOp, CasOutcome, FileMap, MemMap, SlotMap};
 pub use memory::MemoryCheck;
 pub use record::{

@@ -9,7 +9,7 @@ use crate::batch;
 use crate::clock::ClockInner;
 use crate::inline;
 use crate::mutant::{Mutant, order, planted};
-use crate::stamp::{By, Stamp};
+use crate::stamp::{By, Stamp, VOID};
 use crate::store::StoreInner;
 use crate::sync::atomic::Ordering;
 use crate::version::{Fresh, Number, OwnRef, Raised, VersionRef, inline_value};
@@ -36,8 +36,16 @@ pub(crate) enum Head<'g> {
     Empty,
     /// The record is dead for ever.
     Sealed,
-    /// Settled, and its number is in its own stamp.
+    /// Settled, and its number is in its own stamp, or in an ingest's.
     Settled(VersionRef<'g>),
+    /// Of an ingest that is running, or was cancelled: what lies below it is the newest that there is, and
+    /// what is written goes on top.
+    Ingesting {
+        /// The ingest's version.
+        top: VersionRef<'g>,
+        /// The settled one below it.
+        below: Option<VersionRef<'g>>,
+    },
 }
 
 impl<'g> Access<'g> {
@@ -116,7 +124,7 @@ impl<'g> Access<'g> {
         let mut next = unsafe { VersionRef::from_word(record, word) };
         while let Some(version) = next {
             let number = match version.number() {
-                Number::Final(number) => Some(number),
+                Number::Final(number) | Number::Ingested(number) => Some(number),
                 Number::Pending(_) if planted(Mutant::PendingPassed) => None,
                 Number::Pending(undecided) => match undecided.raise(floor) {
                     Raised::Final(number) => Some(number),
@@ -155,7 +163,19 @@ impl<'g> Access<'g> {
             // Before the deciding look: were it read after it, the head could have been settled and the
             // version below superseded and unlinked in between.
             let older = head.older(record);
-            let Number::Pending(undecided) = head.number() else { return head.value() };
+            let undecided = match head.number() {
+                Number::Final(number) if number != VOID && !head.is_of_ingest() => {
+                    return head.value();
+                }
+                Number::Pending(undecided) if !head.is_on_ingest() => undecided,
+                _ => match self.latest_of_ingest(record, head) {
+                    Some(value) => return value,
+                    None => {
+                        (record, next) = Self::head_of(record);
+                        continue;
+                    }
+                },
+            };
             if planted(Mutant::PendingReturned) {
                 return head.value();
             }
@@ -166,13 +186,18 @@ impl<'g> Access<'g> {
                 floor -= 1;
             }
             match undecided.raise(floor) {
+                // Looked at again: it may be void, or written over before it was decided.
+                Raised::Final(_) if head.is_of_ingest() => {}
                 Raised::Final(_) => return head.value(),
                 Raised::Pending if planted(Mutant::OlderAfterStamp) => {
                     // Loom tries no other thread between the two loads otherwise.
                     self.clock.step();
                     return head.older(record)?.value();
                 }
-                Raised::Pending => return older?.value(),
+                Raised::Pending => match self.latest_below(record, head, older, floor) {
+                    Some(value) => return value,
+                    None => (record, next) = Self::head_of(record),
+                },
                 Raised::Changed => (record, next) = Self::head_of(record),
             }
         }
@@ -194,30 +219,44 @@ impl<'g> Access<'g> {
             if planted(Mutant::PendingNotHelped) {
                 return Head::Settled(version);
             }
-            if let Some(version) = self.settle(record, version) {
-                return Head::Settled(version);
+            if let Some(head) = self.settle(record, version) {
+                return head;
             }
         }
     }
 
     /// Settles the newest version of a record, helping the whole batch that it is of, and writes the
-    /// number into the version's own stamp (invariant S3). None: it was settled, and superseded or moved.
-    fn settle(self, record: Record<'g>, version: VersionRef<'g>) -> Option<VersionRef<'g>> {
+    /// number into the version's own stamp (invariant S3). None: it was settled, and superseded or moved, or
+    /// it came to nothing.
+    fn settle(self, record: Record<'g>, version: VersionRef<'g>) -> Option<Head<'g>> {
         match version {
             VersionRef::Inline(..) if version.settled_number().is_some() => {}
             VersionRef::Inline(_, stamp) => {
                 let stamp = stamp.settle(record.cell(), self.clock, By::Helper)?;
-                return Some(VersionRef::Inline(record, stamp));
+                return Some(Head::Settled(VersionRef::Inline(record, stamp)));
             }
             VersionRef::Own(own) => match own.stamp().load() {
-                Stamp::Final(_) => {}
+                Stamp::Ingested(_) => return Some(self.head_of_ingest(record, own)),
+                Stamp::Final(VOID) if own.is_of_ingest() => {
+                    return Some(self.head_of_ingest(record, own));
+                }
+                Stamp::Final(number) if number != VOID => {}
+                Stamp::Final(_) => {
+                    self.withdraw(record, own);
+                    return None;
+                }
+                Stamp::Pending if own.is_on_ingest() => {
+                    // Looked at again, it is final.
+                    self.settle_on_ingest(record, own);
+                    return None;
+                }
                 Stamp::Pending => _ = own.stamp().settle(self.clock, By::Helper),
                 Stamp::Indirect(word) => {
                     own.stamp().make_direct(batch::help(self, word, record.key()));
                 }
             },
         }
-        Some(version)
+        Some(Head::Settled(version))
     }
 
     /// Installs a version on top of `old` (none: into an empty cell) unless the cell has changed, or the
@@ -271,10 +310,12 @@ impl<'g> Access<'g> {
     #[inline]
     pub(crate) fn settled(self, change: Change<'g>, number: u64) {
         self.tell_capture(change.record.key());
-        if let Some(old) = change.old
-            && !old.is_tombstone()
-        {
-            self.store.collection.superseded(change.record, old, number);
+        match change.old {
+            Some(VersionRef::Own(old)) if old.is_of_ingest() => self.cover(change, old, number),
+            Some(old) if !old.is_tombstone() => {
+                self.store.collection.superseded(change.record, old, number);
+            }
+            _ => {}
         }
         if change.new.is_tombstone() {
             let tombstone = VersionRef::Own(change.new);

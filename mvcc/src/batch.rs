@@ -5,35 +5,31 @@
 //! is settled. Whoever meets a pending version of a batch and has to write over it carries the batch
 //! out first, from the next key on. Helping goes to higher keys only, so it ends.
 //!
-//! Why an operation goes in once: nobody installs over a pending version, and a cell never returns to
-//! an old value while a session protects what it led to. So, if the batch is still pending *after* a
+//! Why an operation goes in once: nobody installs over a pending version of a batch, and a cell that led to
+//! one never returns to what it held before. (It does where a void version is taken out, which no
+//! operation was installed on; `ingest/mod.rs`.) So, if the batch is still pending *after* a
 //! head was read, an earlier installation would still be that head; and if the head changes before our
 //! exchange, the exchange fails.
 //!
-//! Invariants.
-//!
-//! - D1. An `INDIRECT(d)` word was loaded from a reachable version only before `d` was retired: below
-//!   a head all words are direct (who supersedes a version makes it direct first), and the owner makes
-//!   the heads that are still its own direct before it retires `d`. So whoever loaded the word inside
-//!   its session may use `d` until it leaves.
-//! - D2. The stores of the operations outlive `d`: the owner holds handles until it has retired `d`,
-//!   and a store is retired through the same barrier after its last handle.
-//! - D3. Only the owner installs the first operation, so a batch that nobody has met yet can fail its
-//!   precondition without a trace.
+//! The invariants of the descriptor are in `descriptor.rs`.
 
 use std::ptr::NonNull;
 
 use whimbrel_skiplist::{Guard, Record};
 
 use crate::access::{Access, Change, Head};
+use crate::descriptor::{Descriptor, Op, reclaim};
 use crate::mutant::{Mutant, planted};
 use crate::stamp::{By, Stamp, StampWord};
-use crate::store::{Store, StoreInner, VersionToken};
-use crate::version::{Fresh, VersionRef, check_value, pointer_of, word_of};
+use crate::store::{Store, VersionToken};
+use crate::version::{Fresh, VersionRef, check_value};
 use crate::{Clock, Error};
 
 /// Operations a batch may have: a writer in its way may have to carry all of them out.
 pub const MAX_BATCH_OPS: usize = 4096;
+
+/// Operations from which on it pays to look their keys up side by side first.
+const SIDE_BY_SIDE: usize = 4;
 
 /// Writes that become visible together.
 ///
@@ -62,8 +58,19 @@ pub const MAX_BATCH_OPS: usize = 4096;
 /// ```
 #[derive(Debug, Default)]
 pub struct Batch {
-    ops: Vec<(Store, Vec<u8>, Option<Vec<u8>>)>,
+    /// One handle for operations on one store that follow each other.
+    stores: Vec<Store>,
+    ops: Vec<Draft>,
     expected: Vec<(Store, Vec<u8>, VersionToken)>,
+}
+
+/// An operation of a batch that is being put together.
+#[derive(Debug)]
+struct Draft {
+    /// Place in `Batch::stores`.
+    store: usize,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
 }
 
 /// A batch that took effect.
@@ -101,13 +108,19 @@ impl Batch {
         key: impl Into<Vec<u8>>,
         value: impl Into<Vec<u8>>,
     ) -> &mut Self {
-        self.ops.push((store.clone(), key.into(), Some(value.into())));
-        self
+        self.add(store, key.into(), Some(value.into()))
     }
 
     /// The key is removed; it may be absent.
     pub fn remove(&mut self, store: &Store, key: impl Into<Vec<u8>>) -> &mut Self {
-        self.ops.push((store.clone(), key.into(), None));
+        self.add(store, key.into(), None)
+    }
+
+    fn add(&mut self, store: &Store, key: Vec<u8>, value: Option<Vec<u8>>) -> &mut Self {
+        if !self.stores.last().is_some_and(|last| last.is(store)) {
+            self.stores.push(store.clone());
+        }
+        self.ops.push(Draft { store: self.stores.len() - 1, key, value });
         self
     }
 
@@ -140,160 +153,67 @@ impl Batch {
     /// [`Error::ValueTooLong`], [`Error::BatchTooLarge`], [`Error::ForeignClock`],
     /// [`Error::PreconditionNotFirst`] for batches that cannot be carried out. Nothing was written.
     pub fn commit(mut self) -> Result<Committed, Error> {
-        let Some(clock) = self.ops.first().map(|(store, _, _)| store.clock().clone()) else {
+        if self.ops.is_empty() {
             return Ok(Committed { number: 0 });
-        };
-        let expected = self.prepare(&clock)?;
+        }
+        let expected = self.prepare()?;
+        let Self { mut stores, ops, .. } = self;
+        let clock = stores[0].clock().clone();
         let guard = clock.pin();
-        let ops = self.ops.iter().map(|(store, key, value)| Op {
-            store: NonNull::from(store.inner()),
-            key: key.as_slice().into(),
-            value: value.as_deref().map(Into::into),
+        let writes = ops.len();
+        let ops = ops.into_iter().map(|Draft { store, key, value }| {
+            let store = NonNull::from(stores[store].inner());
+            Op { store, key, value }
         });
         let descriptor = Descriptor::new(ops.collect());
         let number = commit(&clock, descriptor, expected.as_ref(), &guard)?;
-        let writes = self.ops.len();
-        // Ordered by store.
-        self.ops.dedup_by(|(store, _, _), (before, _, _)| store.is(before));
-        self.ops
-            .retain(|(store, _, _)| Access::new(&clock.0, store.inner(), &guard).collect_some());
+        stores.sort_by_key(Store::number);
+        stores.dedup_by(|store, before| store.is(before));
+        stores.retain(|store| Access::new(&clock.0, store.inner(), &guard).collect_some());
         drop(guard);
-        self.ops.iter().for_each(|(store, _, _)| store.after_write(writes));
+        stores.iter().for_each(|store| store.after_write(writes));
         Ok(Committed { number })
     }
 
     /// Orders the operations and checks everything that can be checked beforehand.
-    fn prepare(&mut self, clock: &Clock) -> Result<Option<VersionToken>, Error> {
-        for (store, key, value) in &self.ops {
-            if !store.clock().is(clock) {
-                return Err(Error::ForeignClock);
-            }
+    fn prepare(&mut self) -> Result<Option<VersionToken>, Error> {
+        let Self { stores, ops, expected } = self;
+        if stores.iter().any(|store| !store.clock().is(stores[0].clock())) {
+            return Err(Error::ForeignClock);
+        }
+        for Draft { key, value, .. } in &*ops {
             Store::check_key(key)?;
             check_value(value.as_deref().unwrap_or_default())?;
         }
         // Stable, then the last of equals is kept.
-        self.ops.sort_by(|a, b| (a.0.number(), &a.1).cmp(&(b.0.number(), &b.1)));
-        self.ops.dedup_by(|later, kept| {
-            let same = later.0.number() == kept.0.number() && later.1 == kept.1;
+        ops.sort_by(|a, b| a.place(stores).cmp(&b.place(stores)));
+        ops.dedup_by(|later, kept| {
+            let same = later.place(stores) == kept.place(stores);
             if same {
-                std::mem::swap(&mut later.2, &mut kept.2);
+                std::mem::swap(&mut later.value, &mut kept.value);
             }
             same
         });
-        if self.ops.len() > MAX_BATCH_OPS {
-            return Err(Error::BatchTooLarge { ops: self.ops.len(), limit: MAX_BATCH_OPS });
+        if ops.len() > MAX_BATCH_OPS {
+            return Err(Error::BatchTooLarge { ops: ops.len(), limit: MAX_BATCH_OPS });
         }
-        let first = &self.ops[0];
-        for (at, (store, key, _)) in self.expected.iter().enumerate() {
-            if at > 0 || !store.is(&first.0) || *key != first.1 {
+        let first = &ops[0];
+        for (at, (store, key, _)) in expected.iter().enumerate() {
+            if at > 0 || !store.is(&stores[first.store]) || *key != first.key {
                 return Err(Error::PreconditionNotFirst {
                     key: key.clone(),
-                    first: first.1.clone(),
+                    first: first.key.clone(),
                 });
             }
         }
-        Ok(self.expected.pop().map(|(_, _, token)| token))
+        Ok(expected.pop().map(|(_, _, token)| token))
     }
 }
 
-/// One operation of a descriptor.
-struct Op {
-    /// Valid for as long as the descriptor (invariant D2).
-    store: NonNull<StoreInner>,
-    key: Box<[u8]>,
-    value: Option<Box<[u8]>>,
-}
-
-impl Op {
-    fn store(&self) -> &StoreInner {
-        // SAFETY: invariant D2.
-        unsafe { self.store.as_ref() }
+impl Draft {
+    fn place(&self, stores: &[Store]) -> (u64, &[u8]) {
+        (stores[self.store].number(), &self.key)
     }
-
-    /// The record of the key, made if need be.
-    fn record<'g>(&self, access: Access<'g>) -> Record<'g> {
-        access.find_or_insert_empty(&self.key).expect("keys are checked before a batch begins")
-    }
-
-    fn place(&self) -> (u64, &[u8]) {
-        (self.store().number, &self.key)
-    }
-}
-
-/// What the versions of a batch share. Lives until its owner retires it (invariant D1).
-pub(crate) struct Descriptor {
-    stamp: StampWord,
-    /// In order of (store, key), one per key, never empty.
-    ops: Box<[Op]>,
-    #[cfg(whimbrel_loom)]
-    canary: whimbrel_skiplist::model::Canary,
-}
-
-// SAFETY: the stores are Sync, and valid for as long as the descriptor (invariant D2).
-unsafe impl Send for Descriptor {}
-// SAFETY: as for Send; only the stamp changes, an atomic.
-unsafe impl Sync for Descriptor {}
-
-impl Descriptor {
-    fn new(ops: Box<[Op]>) -> NonNull<Self> {
-        NonNull::from(Box::leak(Box::new(Self {
-            stamp: StampWord::pending(),
-            ops,
-            #[cfg(whimbrel_loom)]
-            canary: whimbrel_skiplist::model::Canary::new(),
-        })))
-    }
-
-    /// The descriptor that an `INDIRECT` word leads to.
-    ///
-    /// # Safety
-    ///
-    /// The word was loaded from the stamp of a version that a guard of lifetime `'g` protects.
-    pub(crate) unsafe fn from_word<'g>(word: u64) -> &'g Self {
-        // SAFETY: invariant D1.
-        let it: &'g Self = unsafe { &*pointer_of(word) };
-        #[cfg(whimbrel_loom)]
-        it.canary.touch();
-        it
-    }
-
-    pub(crate) fn stamp(&self) -> &StampWord {
-        &self.stamp
-    }
-
-    fn word(&self) -> u64 {
-        word_of(std::ptr::from_ref(self))
-    }
-
-    fn is_pending(&self) -> bool {
-        self.stamp.load() == Stamp::Pending
-    }
-
-    /// Whether a version is one of this batch's (and was not made direct yet).
-    fn owns(&self, version: VersionRef<'_>) -> bool {
-        let VersionRef::Own(version) = version else { return false };
-        version.stamp().load() == Stamp::Indirect(self.word())
-    }
-}
-
-/// Frees a descriptor.
-///
-/// # Safety
-///
-/// `descriptor` comes from [`Descriptor::new`], and nobody can reach it.
-unsafe fn reclaim(descriptor: *mut u8) {
-    let descriptor = descriptor.cast::<Descriptor>();
-    #[cfg(whimbrel_loom)]
-    // SAFETY: not freed yet; given up below.
-    unsafe { &*descriptor }.canary.die();
-    #[cfg(whimbrel_loom)]
-    // SAFETY: a box, so allocated with this layout. (What it owns is lost: models are small.)
-    unsafe {
-        whimbrel_skiplist::model::bury(descriptor.cast(), std::alloc::Layout::new::<Descriptor>());
-    }
-    #[cfg(not(whimbrel_loom))]
-    // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(descriptor) });
 }
 
 /// What one thread's part in a batch came to.
@@ -316,17 +236,19 @@ fn commit(
     let batch = unsafe { descriptor.as_ref() };
     let first = &batch.ops[0];
     let access = Access::new(&clock.0, first.store(), guard);
-    let Some(change) = begin(access, batch, first, expected) else {
-        let key = first.key.to_vec();
+    let known = look_up(access, batch);
+    let Some(change) = begin(access, batch, first, expected, known.first().copied().flatten())
+    else {
+        let key = first.key.clone();
         // SAFETY: no version leads to it: it was not published (invariant D3). `batch` is not used
         // after this.
         unsafe { reclaim(descriptor.as_ptr().cast()) };
         return Err(Error::PreconditionFailed { key });
     };
     if planted(Mutant::BatchSettledEarly) {
-        batch.stamp.settle(access.clock, By::Owner);
+        batch.stamp().settle(access.clock, By::Owner);
     }
-    let mut carried = carry_out(access, batch, 1, By::Owner);
+    let mut carried = carry_out(access, batch, 1, By::Owner, &known);
     carried.mine.push((access, change));
     carried.records.insert(0, change.record);
     file(&carried, By::Owner);
@@ -337,15 +259,32 @@ fn commit(
     Ok(carried.number)
 }
 
-/// Installs the first operation if the precondition holds. None: it does not.
+/// The records of the operations, as far as their keys have any: looked up side by side, where that is
+/// worth it. What becomes of a record meanwhile is noticed by who installs.
+fn look_up<'g>(access: Access<'g>, batch: &'g Descriptor) -> Vec<Option<Record<'g>>> {
+    if batch.ops.len() < SIDE_BY_SIDE {
+        return Vec::new();
+    }
+    let (mut known, mut keys) = (Vec::with_capacity(batch.ops.len()), Vec::new());
+    for ops in batch.ops.chunk_by(|op, next| op.store == next.store) {
+        keys.clear();
+        keys.extend(ops.iter().map(|op| op.key.as_slice()));
+        access.within(ops[0].store()).find_many(&keys, |_, record| known.push(record));
+    }
+    known
+}
+
+/// Installs the first operation if the precondition holds. None: it does not. `known` is the record of the
+/// key as it was found before.
 fn begin<'g>(
     access: Access<'g>,
     batch: &Descriptor,
     op: &Op,
     expected: Option<&VersionToken>,
+    mut known: Option<Record<'g>>,
 ) -> Option<Change<'g>> {
     loop {
-        let record = op.record(access);
+        let record = known.take().unwrap_or_else(|| op.record(access));
         let old = match access.settled_head(record) {
             Head::Sealed => {
                 access.store.list.unlink_sealed(record, access.guard);
@@ -353,6 +292,15 @@ fn begin<'g>(
             }
             Head::Empty => None,
             Head::Settled(version) => Some(version),
+            Head::Ingesting { top, below } => match expected {
+                None => Some(top),
+                Some(token) if token.holds(below.and_then(VersionRef::value)) => {
+                    access.touch(record, top, below);
+                    continue;
+                }
+                Some(_) if access.is_running(record, top) => return None,
+                Some(_) => continue,
+            },
         };
         if let Some(token) = expected
             && !token.holds(old.and_then(VersionRef::value))
@@ -367,16 +315,25 @@ fn begin<'g>(
     }
 }
 
-/// Installs what is missing from operation `from` on, and settles. Run by owner and helpers alike.
-fn carry_out<'g>(access: Access<'g>, batch: &'g Descriptor, from: usize, by: By) -> Carried<'g> {
-    let (mut mine, mut records) = (Vec::new(), Vec::new());
-    for op in &batch.ops[from..] {
+/// Installs what is missing from operation `from` on, and settles. Run by owner and helpers alike. `known`
+/// has the records that were found before, of all operations or of none.
+fn carry_out<'g>(
+    access: Access<'g>,
+    batch: &'g Descriptor,
+    from: usize,
+    by: By,
+    known: &[Option<Record<'g>>],
+) -> Carried<'g> {
+    let most = batch.ops.len();
+    let (mut mine, mut records) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    for (at, op) in batch.ops.iter().enumerate().skip(from) {
         let access = access.within(op.store());
-        let Some((record, change)) = place(access, batch, op) else { break };
+        let known = known.get(at).copied().flatten();
+        let Some((record, change)) = place(access, batch, op, known) else { break };
         records.push(record);
         mine.extend(change.map(|change| (access, change)));
     }
-    let number = batch.stamp.settle(access.clock, by);
+    let number = batch.stamp().settle(access.clock, by);
     Carried { number, mine, records }
 }
 
@@ -385,12 +342,13 @@ fn place<'g>(
     access: Access<'g>,
     batch: &'g Descriptor,
     op: &Op,
+    mut known: Option<Record<'g>>,
 ) -> Option<(Record<'g>, Option<Change<'g>>)> {
     loop {
         if !batch.is_pending() && !planted(Mutant::BatchSettledEarly) {
             return None;
         }
-        let record = op.record(access);
+        let record = known.take().unwrap_or_else(|| op.record(access));
         let head = Access::head(record);
         if head.is_some_and(|head| batch.owns(head)) {
             return Some((record, None));
@@ -406,7 +364,7 @@ fn place<'g>(
                 continue;
             }
             Head::Empty => None,
-            Head::Settled(version) => Some(version),
+            Head::Settled(version) | Head::Ingesting { top: version, .. } => Some(version),
         };
         if old.map(VersionRef::word) != head.map(VersionRef::word) {
             continue;
@@ -429,12 +387,12 @@ fn unchecked() -> bool {
 pub(crate) fn help(access: Access<'_>, descriptor: u64, key: &[u8]) -> u64 {
     // SAFETY: the caller loaded the word from a version under its guard.
     let batch = unsafe { Descriptor::from_word(descriptor) };
-    if let Stamp::Final(number) = batch.stamp.load() {
+    if let Stamp::Final(number) = batch.stamp().load() {
         return number;
     }
     let met = (access.store.number, key);
     let next = batch.ops.partition_point(|op| op.place() <= met);
-    let carried = carry_out(access, batch, next, By::Helper);
+    let carried = carry_out(access, batch, next, By::Helper, &[]);
     file(&carried, By::Helper);
     carried.number
 }

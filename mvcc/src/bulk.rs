@@ -12,8 +12,8 @@ use crate::{Clock, Digest, Error};
 /// The number of what was loaded in bulk: every snapshot sees it.
 const LOADED: u64 = 0;
 
-/// Builds a piece of a store from entries in strictly ascending order. Send, so pieces can be built on
-/// several threads and put together by [`Store::from_segments`].
+/// Builds a piece of a store from entries in strictly ascending order. What it finishes is
+/// Send, so pieces can be built on several threads and put together by [`Store::from_segments`].
 ///
 /// # Examples
 ///
@@ -100,6 +100,32 @@ impl StoreSegmentBuilder {
             digest.add(key, value);
         }
         Ok(())
+    }
+
+    /// Adds entries, each behind all others. Ends at the first that is refused; those before it are in.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreSegmentBuilder::push`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use whimbrel_mvcc::{Clock, Store, StoreOptions, StoreSegmentBuilder};
+    ///
+    /// let map = BTreeMap::from([("knot", "7"), ("avocet", "1")]);
+    /// let mut builder = StoreSegmentBuilder::new();
+    /// builder.extend(&map)?;
+    /// let store = Store::from_segments(&Clock::new(), StoreOptions::new(), vec![builder.finish()])?;
+    /// assert_eq!(store.snapshot().first_key_value(), Some((b"avocet".to_vec(), b"1".to_vec())));
+    /// # Ok::<(), whimbrel_mvcc::Error>(())
+    /// ```
+    pub fn extend<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), Error> {
+        entries.into_iter().try_for_each(|(key, value)| self.push(key.as_ref(), value.as_ref()))
     }
 
     /// Entries so far.

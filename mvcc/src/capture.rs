@@ -16,6 +16,10 @@ use crate::store::Store;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::{Error, KeyRange};
 
+/// Captures that a store may have at a time: a base for incremental backups is kept while a slot moves.
+/// Modelled builds have one: what a second one adds is the same again.
+pub(crate) const MAX_CAPTURES: usize = if cfg!(whimbrel_loom) { 1 } else { 2 };
+
 /// Most buckets a capture may have.
 const MAX_BUCKETS: usize = 4096;
 
@@ -202,18 +206,20 @@ impl Drop for CaptureState {
 }
 
 impl Access<'_> {
-    /// Hands a written key to the running capture.
+    /// Hands a written key to the running captures.
     #[inline]
     pub(crate) fn captured(self, key: &[u8]) {
         // ORDERING: Acquire; pairs with the exchange in `Store::capture`: the state is seen whole. That
         // an operation which entered after the capture's ticket sees it at all is the work of the
         // fences in `fence_capture` and `Barrier::pin`. Row V12.
         let acquire = order(Mutant::CaptureLoadRelaxed, Ordering::Acquire);
-        let state = self.store.capture.load(acquire);
-        // SAFETY: retired through the barrier after it was taken off the store, and this access is
-        // inside a session.
-        if let Some(state) = unsafe { state.as_ref() } {
-            state.note(key);
+        for capture in &self.store.captures {
+            let state = capture.load(acquire);
+            // SAFETY: retired through the barrier after it was taken off the store, and this access is
+            // inside a session.
+            if let Some(state) = unsafe { state.as_ref() } {
+                state.note(key);
+            }
         }
     }
 }
@@ -229,6 +235,8 @@ impl Access<'_> {
 #[derive(Debug)]
 pub struct Capture {
     store: Store,
+    /// Which of the captures of the store it is.
+    slot: usize,
     /// Valid until it is retired on drop.
     state: NonNull<CaptureState>,
 }
@@ -239,7 +247,7 @@ unsafe impl Send for Capture {}
 unsafe impl Sync for Capture {}
 
 impl Store {
-    /// Starts a capture. A store has one at a time.
+    /// Starts a capture. A store has two at a time at most.
     ///
     /// # Complexity
     ///
@@ -273,16 +281,19 @@ impl Store {
         })));
         // ORDERING: Release; pairs with the Acquire in `captured`. Row V12.
         let release = order(Mutant::CaptureSetRelaxed, Ordering::Release);
-        let (slot, null) = (&self.inner().capture, std::ptr::null_mut());
-        if slot.compare_exchange(null, state.as_ptr(), release, Ordering::Relaxed).is_err() {
+        let null = std::ptr::null_mut();
+        let taken = self.inner().captures.iter().position(|slot| {
+            slot.compare_exchange(null, state.as_ptr(), release, Ordering::Relaxed).is_ok()
+        });
+        let Some(slot) = taken else {
             // SAFETY: from the box above, not published.
             drop(unsafe { Box::from_raw(state.as_ptr()) });
             return Err(Error::CaptureActive { store: self.number() });
-        }
+        };
         if !planted(Mutant::NoCaptureFence) {
             self.clock().0.fence_capture();
         }
-        Ok(Capture { store: self.clone(), state })
+        Ok(Capture { store: self.clone(), slot, state })
     }
 }
 
@@ -314,7 +325,7 @@ impl Drop for Capture {
         }
         // ORDERING: Relaxed; nothing is published, and the barrier keeps the state for those who
         // found it before. Row V12.
-        self.store.inner().capture.store(std::ptr::null_mut(), Ordering::Relaxed);
+        self.store.inner().captures[self.slot].store(std::ptr::null_mut(), Ordering::Relaxed);
         let guard = self.store.clock().pin();
         let bytes = size_of::<CaptureState>();
         // SAFETY: taken off the store above, so a later session cannot reach it; once, on drop.

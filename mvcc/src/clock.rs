@@ -4,7 +4,8 @@ use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::{Barrier, Guard};
 
 use crate::bell::Bell;
-use crate::mutant::{Mutant, planted};
+use crate::ingest::Running;
+use crate::mutant::{Mutant, order, planted};
 use crate::registry::{Registry, Slot};
 use crate::stamp::By;
 use crate::stores::Stores;
@@ -37,18 +38,29 @@ use crate::watch::{ClockOptions, Watch, nanos};
 pub struct Clock(pub(crate) Arc<ClockInner>);
 
 pub(crate) struct ClockInner {
-    /// Read by every write, moved by snapshots only.
-    now: CachePadded<AtomicU64>,
+    time: CachePadded<Time>,
     pub(crate) registry: Registry,
     barrier: Arc<Barrier>,
     store_numbers: Counter,
     pub(crate) stores: Stores,
+    pub(crate) ingests: Running,
     pub(crate) bell: Bell,
     pub(crate) watch: Watch,
     /// Modelled builds: loom schedules no thread at a fence, so each fence touches this word first.
     #[cfg(whimbrel_loom)]
     step: AtomicU64,
 }
+
+/// Read by every write.
+struct Time {
+    /// Moved by snapshots only.
+    now: AtomicU64,
+    /// Every snapshot that is open now, or later, has at least this number. Raised by collectors.
+    oldest: AtomicU64,
+}
+
+/// The first number.
+const FIRST: u64 = 1;
 
 impl Clock {
     /// A clock of its own, at number 1, with default options.
@@ -61,11 +73,15 @@ impl Clock {
     #[must_use]
     pub fn with_options(options: ClockOptions) -> Self {
         Self(Arc::new(ClockInner {
-            now: CachePadded::new(AtomicU64::new(1)),
+            time: CachePadded::new(Time {
+                now: AtomicU64::new(FIRST),
+                oldest: AtomicU64::new(FIRST),
+            }),
             registry: Registry::new(),
             barrier: Arc::new(Barrier::new()),
             store_numbers: Counter::new(),
             stores: Stores::new(),
+            ingests: Running::default(),
             bell: Bell::new(),
             watch: options.into_watch(),
             #[cfg(whimbrel_loom)]
@@ -135,7 +151,28 @@ impl ClockInner {
     pub(crate) fn now(&self) -> u64 {
         // ORDERING: Relaxed; the fences of the callers order it against heads and slots. A thread
         // never sees the clock go back. Row V1.
-        self.now.load(Ordering::Relaxed)
+        self.time.now.load(Ordering::Relaxed)
+    }
+
+    /// A number that no snapshot which is open now, or later, is below.
+    ///
+    /// It may be as of long ago, and stays true. Where it was raised because snapshots closed, everything that
+    /// they read happened before.
+    #[inline]
+    pub(crate) fn oldest(&self) -> u64 {
+        // ORDERING: Acquire; pairs with the Release in `raise_oldest`. Row V16.
+        self.time.oldest.load(order(Mutant::OldestLoadRelaxed, Ordering::Acquire))
+    }
+
+    /// For who has looked at the registry (`View::refresh`).
+    pub(crate) fn raise_oldest(&self, number: u64) {
+        // ORDERING: Relaxed; only avoids a useless maximum. Row V16.
+        if self.time.oldest.load(Ordering::Relaxed) < number {
+            // ORDERING: Release; pairs with the Acquire in `oldest`: hands on that the snapshots that
+            // were open below have closed, which the look has acquired (V9). Row V16.
+            let release = order(Mutant::OldestRaiseRelaxed, Ordering::Release);
+            self.time.oldest.fetch_max(number, release);
+        }
     }
 
     pub(crate) fn barrier(&self) -> &Barrier {
@@ -210,8 +247,12 @@ impl ClockInner {
         }
         // ORDERING: Relaxed; the fences on both sides order it. Row V1. A failed exchange means that
         // another snapshot with this number moved it: the number is the same, whatever it saw.
-        let moved =
-            self.now.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let moved = self.time.now.compare_exchange(
+            number,
+            number + 1,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         match moved {
             Err(seen) if planted(Mutant::FailedMoveTakesSeen) => seen,
             _ => number,

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::sync::{PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use whimbrel_skiplist::{Record, SEALED};
 
@@ -26,9 +26,12 @@ use crate::dead::{Dead, Inbox};
 use crate::mutant::{Mutant, order, planted};
 use crate::queue::{Garbage, Queue, Seen};
 use crate::registry::View;
+use crate::stamp::VOID;
 use crate::store::Store;
-use crate::sync::atomic::Ordering;
+use crate::sweep::Swept;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Counter, Mutex, MutexGuard};
+use crate::unlinks::Observed;
 use crate::version::VersionRef;
 
 /// Entries that a writer processes: more than it makes, and more the longer the queue is.
@@ -66,7 +69,8 @@ impl CollectReport {
     }
 }
 
-/// The dead list of a store.
+/// The dead list of a store. On lines of its own: writers write here, and readers read what is beside it.
+#[repr(align(128))]
 pub(crate) struct Collection {
     inbox: Inbox<Dead>,
     collector: Mutex<Collector>,
@@ -75,13 +79,17 @@ pub(crate) struct Collection {
     /// Bytes of the versions that no collector has looked at, for a store with a bound.
     unseen: Option<Counter>,
     seen: Seen,
+    /// Whether there is an observer of unlinking. Written under the collector's lock.
+    is_observed: AtomicU64,
 }
 
 /// What the holder of the lock works on.
 pub(crate) struct Collector {
-    queue: Queue,
+    pub(crate) queue: Queue,
     turns: u32,
-    view: View,
+    pub(crate) view: View,
+    /// Who is told of versions before they are unlinked.
+    pub(crate) observed: Option<Arc<Observed>>,
 }
 
 /// What is to become of an entry.
@@ -98,14 +106,32 @@ enum Verdict {
 
 impl Collection {
     pub(crate) fn new(bounded: bool) -> Self {
-        let collector = Collector { queue: Queue::new(), turns: 0, view: View::default() };
+        let (queue, view) = (Queue::new(), View::default());
+        let collector = Collector { queue, turns: 0, view, observed: None };
         Self {
             inbox: Inbox::new(),
             collector: Mutex::new(collector),
             waiting: Counter::new(),
             unseen: bounded.then(Counter::new),
             seen: Seen::default(),
+            is_observed: AtomicU64::new(0),
         }
+    }
+
+    /// Whether there may be an observer of unlinking. For who asked for [`ClockInner::oldest`] before: where
+    /// that is above an observed number, this says so.
+    ///
+    /// [`ClockInner::oldest`]: crate::clock::ClockInner::oldest
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        // ORDERING: Relaxed; it was set before the observed snapshot closed, and `oldest` acquires closings
+        // (rows V9, V16). Row V15.
+        self.is_observed.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn set_observed(&self, is_observed: bool) {
+        // ORDERING: Relaxed; as in `is_observed`. Row V15.
+        self.is_observed.store(is_observed.into(), Ordering::Relaxed);
     }
 
     /// A value was superseded by a version with this number.
@@ -116,6 +142,11 @@ impl Collection {
             "superseded while pending"
         );
         self.push(Dead::new(record, old, born.unwrap_or(0), Some(dead)));
+    }
+
+    /// A version that no snapshot sees was superseded by one with this number.
+    pub(crate) fn void(&self, record: Record<'_>, old: VersionRef<'_>, dead: u64) {
+        self.push(Dead::new(record, old, VOID, Some(dead)));
     }
 
     /// A tombstone was installed.
@@ -160,6 +191,14 @@ impl Collection {
             Ok(collector) => Some(collector),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes an observation down that was given up, unless a collector is at work, which does it then or
+    /// leaves it to the next.
+    pub(crate) fn end_given_up(&self) {
+        if let Some(mut collector) = self.try_lock() {
+            collector.end_given_up(self);
         }
     }
 
@@ -288,22 +327,29 @@ impl Store {
 impl Collector {
     /// Judges at most `budget` entries, and returns how many.
     fn turn(&mut self, access: Access<'_>, budget: u64, report: &mut CollectReport) -> u64 {
+        let collection = &access.store.collection;
+        self.end_given_up(collection);
         self.notice_closed(access);
         self.turns = self.turns.wrapping_add(1);
-        let collection = &access.store.collection;
-        let mut judged = 0;
+        let (mut judged, mut ended) = (0, Vec::new());
         while judged < budget
             && let Some(entry) = self.queue.next(&collection.inbox)
         {
             judged += 1;
             report.examined += 1;
-            self.process(access, entry, report);
+            self.process(access, entry, report, &mut ended);
         }
+        access.store.list.unlink_many(&ended, access.guard);
+        self.show(collection);
+        judged
+    }
+
+    /// Lets others see what there is.
+    pub(crate) fn show(&mut self, collection: &Collection) {
         let looked_at = self.queue.show(&collection.seen, self.view.closed);
         if let Some(unseen) = &collection.unseen {
             unseen.sub(looked_at);
         }
-        judged
     }
 
     /// Releases what was filed under snapshots that have closed.
@@ -317,51 +363,39 @@ impl Collector {
     /// again: each closing is noticed once.
     fn look_again(&mut self, access: Access<'_>) {
         self.view.refresh(access.clock);
-        self.queue.release(|number| self.view.is_open(number));
+        self.release();
     }
 
-    fn process(&mut self, access: Access<'_>, mut entry: Dead, report: &mut CollectReport) {
+    /// Does with an entry what is to be done. Records that are sealed are added to `ended`.
+    fn process<'g>(
+        &mut self,
+        access: Access<'g>,
+        mut entry: Dead,
+        report: &mut CollectReport,
+        ended: &mut Vec<Record<'g>>,
+    ) {
         let version = entry.version(access.guard);
         if !version.is_unlinked() {
             match self.judge(access, &mut entry) {
-                Verdict::Unlink => report.unlinked += self.sweep(access, &entry),
-                Verdict::Seal if seal(access, &entry) => report.sealed += 1,
-                Verdict::Seal | Verdict::Later => return self.queue.put_off(entry),
+                Verdict::Unlink => match self.sweep(access, &entry, report) {
+                    Swept::Unlinked => {}
+                    Swept::Hides => return self.keep_observed(access, entry),
+                    Swept::NoRoom => return self.queue.put_off(entry),
+                },
+                Verdict::Seal => {
+                    if !self.tell_removed(access, &mut entry) || !seal(access, &entry) {
+                        return self.queue.put_off(entry);
+                    }
+                    report.sealed += 1;
+                    ended.push(entry.record(&access.store.list, access.guard));
+                }
+                Verdict::Later => return self.queue.put_off(entry),
                 Verdict::File(number) => return self.queue.file(number, entry),
             }
         }
         access.store.collection.waiting.sub(1);
         // SAFETY: out of its chain (swept, or its record is sealed), and its entry ends here: once.
         unsafe { version.retire(access.guard) };
-    }
-
-    /// Takes the entry's version out of its chain, and with it every other that nobody sees and that is
-    /// not inline (invariant E2). Returns how many.
-    fn sweep(&self, access: Access<'_>, entry: &Dead) -> usize {
-        let record = entry.record(&access.store.list, access.guard);
-        let mut newer = Access::head(record).expect("not sealed (invariant E2)");
-        let mut unlinked = 0;
-        while let (VersionRef::Own(above), Some(version)) = (newer, newer.older(record)) {
-            let wanted = version.word() == entry.version_word();
-            if wanted || (!version.is_inline() && self.is_garbage(version, newer)) {
-                above.unlink_below(version);
-                access.store.count_unlinked(version);
-                unlinked += 1;
-            } else {
-                newer = version;
-            }
-        }
-        unlinked
-    }
-
-    /// Whether it is garbage: for a version and the one directly above it.
-    fn is_garbage(&self, version: VersionRef<'_>, newer: VersionRef<'_>) -> bool {
-        let (Some(born), Some(dead)) = (version.settled_number(), newer.settled_number()) else {
-            return false;
-        };
-        (dead <= self.view.clock || planted(Mutant::ViewTooOld))
-            && !self.view.may_come_below(dead)
-            && self.view.newest_seeing(born, dead).is_none()
     }
 
     fn judge(&mut self, access: Access<'_>, entry: &mut Dead) -> Verdict {
@@ -374,7 +408,7 @@ impl Collector {
         }
         let Some(dead) = entry.dead.map(NonZeroU64::get) else { return Verdict::Later };
         self.look_as_of(access, dead);
-        match self.view.newest_seeing(entry.born, dead) {
+        match self.view.newest_seeing(entry.since(), dead) {
             Some(snapshot) => Verdict::File(snapshot),
             None if self.view.may_come_below(dead) => Verdict::Later,
             None => Verdict::Unlink,
@@ -420,7 +454,8 @@ fn number_above(record: Record<'_>, entry: &Dead) -> Option<u64> {
     above.settled_number()
 }
 
-/// Ends the key of a tombstone that hides nothing. False: somebody has written the key.
+/// Ends the key of a tombstone that hides nothing. False: somebody has written the key. The record is to be
+/// handed to the list.
 fn seal(access: Access<'_>, entry: &Dead) -> bool {
     let record = entry.record(&access.store.list, access.guard);
     let version = entry.version(access.guard);
@@ -435,6 +470,5 @@ fn seal(access: Access<'_>, entry: &Dead) -> bool {
         }
     }
     access.store.count_unlinked(version);
-    access.store.list.unlink_sealed(record, access.guard);
     true
 }

@@ -183,7 +183,8 @@ impl Worker {
             guarded("collecting", Some(store), || self.visit(store)).unwrap_or(Found::Nothing)
         });
         let found = visits.max().unwrap_or(Found::Nothing);
-        if found > Found::Nothing {
+        // What was handed over while the barrier's ring was full waits for somebody to close its session.
+        if found > Found::Nothing || clock.barrier().has_unreclaimed() {
             clock.reclaim();
         }
         guarded("watching snapshots", None, || clock.0.watch_if_due());

@@ -1,12 +1,13 @@
 //! Cursors: ordered scans of a snapshot that hold no barrier session between steps.
 
+use std::iter::FusedIterator;
 use std::ops::{Bound, ControlFlow};
 
 use whimbrel_skiplist::Seen;
 
 use crate::access::Access;
 use crate::snapshot::SESSION_RECORDS;
-use crate::{KeyRange, Snapshot};
+use crate::{CursorToken, KeyRange, Snapshot};
 
 /// Entries that a cursor takes along at first; then four times as many each time, up to the most.
 const FIRST_ENTRIES: usize = 16;
@@ -21,7 +22,8 @@ const LIKELY_BYTES: usize = 48;
 /// An ordered scan of a snapshot, in either direction.
 ///
 /// Entries are copied out in portions, each inside one short barrier session; between steps the cursor
-/// holds none, so a scan of an hour delays no reclamation. Its buffers are reused.
+/// holds none, so a scan of an hour delays no reclamation. Its buffers are reused. It keeps its snapshot open;
+/// a scan that is to rest without one, or to outlive the process, is resumed from a [token](Cursor::token).
 ///
 /// # Examples
 ///
@@ -37,13 +39,16 @@ const LIKELY_BYTES: usize = 48;
 /// assert_eq!(cursor.entries().map(|(key, _)| key).collect::<Vec<_>>(), [b"a".to_vec()]);
 /// # Ok::<(), whimbrel_mvcc::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Cursor {
     snapshot: Snapshot,
     range: KeyRange,
     reverse: bool,
     /// Where the next portion begins (its upper end when going down).
     from: Bound<Vec<u8>>,
+    /// Where it was told to begin.
+    begin: Bound<Vec<u8>>,
+    /// The key of the entry that was returned last before this portion, since then.
+    returned: Option<Vec<u8>>,
     /// Nothing is left behind the portion.
     exhausted: bool,
     portion: Portion,
@@ -53,7 +58,7 @@ pub struct Cursor {
 
 /// Entries copied out in one session.
 #[derive(Debug)]
-struct Portion {
+pub(crate) struct Portion {
     bytes: Vec<u8>,
     /// Offset of the key, its length, length of the value that follows it.
     entries: Vec<(usize, usize, usize)>,
@@ -61,10 +66,23 @@ struct Portion {
 }
 
 impl Portion {
+    fn new(want: usize) -> Self {
+        Self { bytes: Vec::new(), entries: Vec::new(), want }
+    }
+
+    /// For who takes as much at once as a cursor takes at most.
+    pub(crate) fn full_size() -> Self {
+        Self::new(MOST_ENTRIES)
+    }
+
     fn push(&mut self, key: &[u8], value: &[u8]) {
         self.entries.push((self.bytes.len(), key.len(), value.len()));
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (0..self.entries.len()).filter_map(|at| self.entry(at))
     }
 
     fn entry(&self, at: usize) -> Option<(&[u8], &[u8])> {
@@ -73,7 +91,7 @@ impl Portion {
         Some((key, &rest[..value_len]))
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
     }
@@ -89,21 +107,29 @@ impl Cursor {
         Self {
             snapshot,
             from: range.lo.clone(),
+            begin: range.lo.clone(),
+            returned: None,
             range,
             reverse: false,
             exhausted,
-            portion: Portion { bytes: Vec::new(), entries: Vec::new(), want: FIRST_ENTRIES },
+            portion: Portion::new(FIRST_ENTRIES),
             at: 0,
         }
+    }
+
+    /// A cursor that goes on where another one stood; see [`Snapshot::resume`].
+    pub(crate) fn resumed(snapshot: Snapshot, token: &CursorToken) -> Self {
+        let mut cursor = Self::new(snapshot, token.range().clone());
+        cursor.reverse = token.is_reverse();
+        cursor.go_to(token.place().clone());
+        cursor
     }
 
     /// The same range from its other end, in the other direction.
     #[must_use]
     pub fn rev(mut self) -> Self {
         self.reverse = !self.reverse;
-        let end = if self.reverse { &self.range.hi } else { &self.range.lo };
-        self.from = end.clone();
-        self.restart();
+        self.go_to(Bound::Unbounded);
         self
     }
 
@@ -125,26 +151,36 @@ impl Cursor {
     /// # Complexity
     ///
     /// O(log n) at the next step.
-    pub fn seek(&mut self, key: &[u8]) {
-        let before_start = if self.reverse {
-            !self.range.reaches_up_to(key)
-        } else {
-            !self.range.reaches_down_to(key)
-        };
-        self.from = match (before_start, self.reverse) {
-            (false, _) => Bound::Included(key.to_vec()),
-            (true, true) => self.range.hi.clone(),
-            (true, false) => self.range.lo.clone(),
-        };
-        self.restart();
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) {
+        self.go_to(Bound::Included(key.as_ref().to_vec()));
     }
 
-    /// The key of the entry that the last step returned: seek to it, in a cursor over any snapshot, to
-    /// go on from there. None before the first step and after the last.
+    /// The key of the entry that was returned last. None before the first step, and after a
+    /// [`Cursor::seek`].
     #[must_use]
     pub fn position(&self) -> Option<&[u8]> {
-        let last = self.at.checked_sub(1)?;
-        self.portion.entry(last).map(|(key, _)| key)
+        match self.at.checked_sub(1) {
+            Some(last) => self.portion.entry(last).map(|(key, _)| key),
+            None => self.returned.as_deref(),
+        }
+    }
+
+    /// Where the cursor stands: behind the entry that was returned last, or where it was sent to since.
+    /// [`Snapshot::resume`] goes on from there, in any snapshot, at any time.
+    ///
+    /// At the end too: what has come behind the last entry by then will be returned.
+    ///
+    /// # Complexity
+    ///
+    /// Copies the ends of the range and one key.
+    #[must_use]
+    pub fn token(&self) -> CursorToken {
+        let place = match self.position() {
+            Some(key) => Bound::Excluded(key.to_vec()),
+            None if self.begin == *self.first_end() => Bound::Unbounded,
+            None => self.begin.clone(),
+        };
+        CursorToken::new(self.range.clone(), self.reverse, place)
     }
 
     /// The snapshot that is scanned.
@@ -159,7 +195,23 @@ impl Cursor {
         Entries(self)
     }
 
-    fn restart(&mut self) {
+    /// The end of the range at which it begins.
+    fn first_end(&self) -> &Bound<Vec<u8>> {
+        if self.reverse { &self.range.hi } else { &self.range.lo }
+    }
+
+    /// Begins anew at this place, or at the beginning of the range where that comes later.
+    fn go_to(&mut self, place: Bound<Vec<u8>>) {
+        let is_inside = match &place {
+            Bound::Unbounded => false,
+            Bound::Included(key) | Bound::Excluded(key) if self.reverse => {
+                self.range.reaches_up_to(key)
+            }
+            Bound::Included(key) | Bound::Excluded(key) => self.range.reaches_down_to(key),
+        };
+        self.from = if is_inside { place } else { self.first_end().clone() };
+        self.begin = self.from.clone();
+        self.returned = None;
         self.exhausted = self.range.is_empty();
         self.portion.clear();
         self.portion.want = FIRST_ENTRIES;
@@ -169,6 +221,7 @@ impl Cursor {
     /// Replaces the portion by the next one, which may be empty.
     fn fill(&mut self) {
         if self.at > 0 {
+            self.returned = self.position().map(<[u8]>::to_vec);
             self.portion.want = (self.portion.want * 4).min(MOST_ENTRIES);
         }
         self.portion.clear();
@@ -188,17 +241,17 @@ impl Cursor {
 }
 
 /// One barrier session of a scan.
-struct Session<'a, 'g> {
-    access: Access<'g>,
-    number: u64,
-    range: &'a KeyRange,
-    reverse: bool,
-    portion: &'a mut Portion,
+pub(crate) struct Session<'a, 'g> {
+    pub(crate) access: Access<'g>,
+    pub(crate) number: u64,
+    pub(crate) range: &'a KeyRange,
+    pub(crate) reverse: bool,
+    pub(crate) portion: &'a mut Portion,
 }
 
 impl Session<'_, '_> {
     /// Fills the portion; returns the last key looked at when there may be more.
-    fn run(self, from: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(crate) fn run(self, from: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
         let Self { access, number, range, reverse, portion } = self;
         let from = from.as_ref().map(Vec::as_slice);
         let (list, guard) = (&access.store.list, access.guard);
@@ -223,6 +276,26 @@ impl Session<'_, '_> {
     }
 }
 
+impl IntoIterator for Cursor {
+    type Item = (Vec<u8>, Vec<u8>);
+    type IntoIter = Entries;
+
+    fn into_iter(self) -> Entries {
+        self.entries()
+    }
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cursor")
+            .field("snapshot", &self.snapshot.number())
+            .field("range", &self.range)
+            .field("reverse", &self.reverse)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Owned entries of a cursor; see [`Cursor::entries`].
 #[derive(Debug)]
 pub struct Entries(Cursor);
@@ -234,3 +307,5 @@ impl Iterator for Entries {
         self.0.next_entry().map(|(key, value)| (key.to_vec(), value.to_vec()))
     }
 }
+
+impl FusedIterator for Entries {}

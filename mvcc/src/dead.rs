@@ -2,27 +2,31 @@
 //!
 //! Every superseded value and every tombstone has exactly one entry: made by who installed the
 //! superseding version, or the tombstone, once that was settled. (A superseded tombstone has one
-//! already.) A version is retired only when its entry is disposed of.
+//! already; around an ingest others may make it, rule I3 there.) A version is retired only when its entry is
+//! disposed of.
 //!
 //! Invariants.
 //!
 //! - E1. While an entry exists, its version was not retired.
 //! - E2. While an entry exists and its version is not unlinked, its record is not sealed, because a
-//!   record is sealed only when its tombstone is alone in the chain, by the holder of that one's entry.
+//!   record is sealed only when its tombstone is alone in the chain, by the holder of that one's entry, or
+//!   by who removed its only version, which has no entry (`removal.rs`).
 //!   An inline version is unlinked only when its own entry is disposed of, so its memory, the record's,
 //!   is there for as long as the entry is.
 //! - E3. While an entry exists and its version is not unlinked, its record is not moved: the key's newest
 //!   version is that one, a tombstone, or has it below (see `compact.rs`).
+//! - E4. A removal in place and the value that it removed have one entry together, made by who removed, unless
+//!   that thread sealed the record itself. Until that entry is disposed of, both stay in their chain.
 
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
-use whimbrel_skiplist::{Guard, List, Record};
+use whimbrel_skiplist::{Guard, List, Record, memory};
 
 use crate::inline::InlineStamp;
-use crate::mutant::{Mutant, order};
+use crate::mutant::{Mutant, order, planted};
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use crate::version::{OwnRef, VersionRef};
+use crate::version::{OwnRef, VersionRef, pointer_of};
 
 /// An entry of the dead list.
 pub(crate) struct Dead {
@@ -33,6 +37,8 @@ pub(crate) struct Dead {
     /// Number of what superseded it; none for a tombstone that was the newest when it was filed.
     pub(crate) dead: Option<NonZeroU64>,
     bytes: u32,
+    /// Whether an observer was told of what is taken away with the version.
+    pub(crate) is_told: bool,
 }
 
 const _: () = assert!(size_of::<Dead>() == 40, "five words an entry");
@@ -50,7 +56,7 @@ impl Dead {
         let bytes = u32::try_from(version.bytes()).unwrap_or(u32::MAX);
         // The clock begins at 1.
         let dead = dead.and_then(NonZeroU64::new);
-        Self { record: record.as_raw(), version: version.word(), born, dead, bytes }
+        Self { record: record.as_raw(), version: version.word(), born, dead, bytes, is_told: false }
     }
 
     /// Bytes of the version.
@@ -88,6 +94,22 @@ impl Dead {
         if version.is_unlinked() {
             // SAFETY: the entry ends here, and nobody else is left.
             unsafe { version.free_now() };
+        }
+    }
+
+    /// Snapshots below this number have nothing to do with the version. A removal in place goes together with
+    /// the value that it removed, which each of them saw.
+    pub(crate) fn since(&self) -> u64 {
+        let stamp = InlineStamp::of(self.version);
+        let with_value = stamp.is_some_and(InlineStamp::is_removal);
+        if with_value && !planted(Mutant::RemovalWithoutValue) { 0 } else { self.born }
+    }
+
+    /// Begins to load what is read when the entry is judged.
+    pub(crate) fn prefetch(&self) {
+        memory::prefetch(self.record);
+        if let Some(version) = NonNull::new(pointer_of(self.version)) {
+            memory::prefetch(version);
         }
     }
 

@@ -56,6 +56,46 @@ pub enum Error {
         /// Number of the store.
         store: u64,
     },
+    /// The unlinking of the store's versions is observed already. Remedy: finish that observation first.
+    #[error("store {store} already has an observer of unlinking")]
+    ObservationActive {
+        /// Number of the store.
+        store: u64,
+    },
+    /// The observer of unlinking gave up or panicked, so that it was not told of all that it had to be
+    /// told. Remedy: observe a new snapshot, with an observer that has the room.
+    #[error(
+        "the observer of store {store} at snapshot number {number} was lost: it gave up or panicked"
+    )]
+    ObserverLost {
+        /// Number of the store.
+        store: u64,
+        /// The observed number.
+        number: u64,
+    },
+    /// Another ingest into the store is running, or the store was named twice. Remedy: wait until it has ended.
+    #[error("store {store} already has a running ingest")]
+    IngestActive {
+        /// Number of the store.
+        store: u64,
+    },
+    /// A part was asked for of a store that the ingest was not begun with. Remedy: name it there.
+    #[error("the ingest was not begun with store {store}")]
+    NotOfIngest {
+        /// Number of the store.
+        store: u64,
+    },
+    /// The range of an ingest's condition was written since its snapshot. Nothing was changed. Remedy: look
+    /// at what is there now, and begin again from a new snapshot.
+    #[error("key \"{}\" of store {store} was written since snapshot {since}", show(.key))]
+    WrittenSince {
+        /// Number of the store.
+        store: u64,
+        /// A key of the range that was written or removed.
+        key: Vec<u8>,
+        /// Number of the snapshot.
+        since: u64,
+    },
     /// Bulk input is not strictly ascending. Remedy: sort it and drop duplicates.
     #[error("key \"{}\" does not follow \"{}\" in ascending order", show(.got), show(.previous))]
     OutOfOrder {
@@ -63,6 +103,23 @@ pub enum Error {
         previous: Vec<u8>,
         /// The key that came.
         got: Vec<u8>,
+    },
+    /// Bytes that are no token of a cursor. Remedy: begin the scan anew; keep tokens as they were given.
+    #[error("cursor token of {len} bytes: {reason}")]
+    BadToken {
+        /// Number of the bytes.
+        len: usize,
+        /// What is wrong with them.
+        reason: &'static str,
+    },
+    /// A token of a cursor was made by a later version of this crate. Remedy: use that version, or begin
+    /// the scan anew.
+    #[error("cursor token of version {found}; this program reads versions up to {supported}")]
+    UnsupportedToken {
+        /// The version of the token.
+        found: u8,
+        /// The highest version that can be read.
+        supported: u8,
     },
     /// The list refused bulk input for a reason of its own.
     #[error("bulk input refused: {0}")]
@@ -73,7 +130,14 @@ impl Error {
     /// Whether doing the same again, from a new look at the data, can succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::PreconditionFailed { .. } | Self::CaptureActive { .. })
+        matches!(
+            self,
+            Self::PreconditionFailed { .. }
+                | Self::CaptureActive { .. }
+                | Self::ObservationActive { .. }
+                | Self::IngestActive { .. }
+                | Self::WrittenSince { .. }
+        )
     }
 }
 

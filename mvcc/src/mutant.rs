@@ -87,6 +87,8 @@ mutants! {
     PendingNotHelped,
     /// A failing `insert_unique` leaves the version that it saw pending.
     ExistsNotHelped,
+    /// An update writes over what is newest by then, whatever it has decided about.
+    UpdateNotCompared,
     /// A batch is settled after its first operation.
     BatchSettledEarly,
     /// Helpers do not look again whether the batch is pending.
@@ -153,6 +155,22 @@ mutants! {
     ViewTooOld,
     /// A tombstone is sealed although it hides older versions.
     SealOverOlder,
+    /// A value is removed in place although an open snapshot may not see it.
+    RemovedUnseen,
+    /// A removal in place ends the key although an open snapshot may see the value.
+    EndedUnderSnapshot,
+    /// A removal in place ends the key by a plain store.
+    EndedByStore,
+    /// The end of a key by a removal in place neither acquires nor releases.
+    EndRelaxed,
+    /// Who settles a value settles its removal by the same number.
+    SettledAcrossRemoval,
+    /// The collector takes a removal in place without the value that goes with it.
+    RemovalWithoutValue,
+    /// The load of the oldest open number does not acquire.
+    OldestLoadRelaxed,
+    /// A raise of the oldest open number does not release.
+    OldestRaiseRelaxed,
     /// The owner of a batch leaves its versions indirect.
     NotMadeDirect,
     /// The dead list's entries filed under a closed snapshot stay there until the next one closes.
@@ -161,6 +179,48 @@ mutants! {
     RingNoFence,
     /// A worker sleeps without another look for work.
     SleepWithoutLook,
+    /// A snapshot is given up before the collectors know its observer.
+    ObserverNotAwaited,
+    /// An observation is over while a collector may be with the observer.
+    FinishNotAwaited,
+    /// The observer is told after the version was unlinked.
+    ObserverToldLate,
+    /// The observer is told of every version that was superseded after the observed number.
+    ObservedByDeathOnly,
+    /// An observed version is unlinked although it hides older ones.
+    ObservedOverOlder,
+    /// Versions that are swept with another one are not told of.
+    SweptUnobserved,
+    /// A key is removed in place although its store is observed.
+    RemovedUnobserved,
+    /// A key that was removed in place ends without a word to the observer.
+    EndedUnobserved,
+    /// An ingest gets its number when its first entry is in place.
+    IngestSettledEarly,
+    /// An ingest wins over what was written since it began.
+    IngestIgnoresBegin,
+    /// An ingest that loses to what is there does not take a tombstone for that.
+    BehindTakesRemoved,
+    /// A write on a running ingest is settled as if the ingest were not there.
+    OnIngestSettledPlainly,
+    /// A write that came too late to be before an ingest is taken for done.
+    VoidTakenForDone,
+    /// A latest reader returns an ingest's value without looking at the cell again.
+    IngestNotLookedAtAgain,
+    /// A latest reader returns an ingest's value below a pending version whose floor may be lower.
+    BelowIngestNotRaised,
+    /// The owner of an ingest leaves its versions indirect.
+    IngestNotMadeDirect,
+    /// The owner of an ingest does not file the versions that others have installed on.
+    BuriedNotFiled,
+    /// The keys of an ingest are not handed to the capture.
+    IngestNotCaptured,
+    /// The number of a write on a running ingest publishes nothing.
+    SettleBeforeRelaxed,
+    /// Who installs on a version of an ingest says so without a release.
+    BuryRelaxed,
+    /// The owner of an ingest makes its versions direct without an order.
+    IngestDirectRelaxed,
 }
 
 /// Whether this defect was planted.

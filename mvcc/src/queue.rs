@@ -11,6 +11,9 @@ use crate::sync::Counter;
 /// Entries in a chunk: few enough that a list that ends in an empty one wastes little.
 const CHUNK: usize = if cfg!(whimbrel_loom) { 2 } else { 256 };
 
+/// Entries whose records are loaded ahead.
+const AHEAD: usize = 8;
+
 /// How much garbage there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,6 +75,10 @@ impl DeadList {
     pub(crate) fn pop(&mut self) -> Option<Dead> {
         let chunk = self.chunks.last_mut()?;
         let entry = chunk.pop()?;
+        // What was filed long ago is in no cache.
+        if let Some(soon) = chunk.len().checked_sub(AHEAD).and_then(|at| chunk.get(at)) {
+            soon.prefetch();
+        }
         if chunk.is_empty() {
             self.chunks.pop();
         }

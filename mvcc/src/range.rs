@@ -1,6 +1,8 @@
 //! Ranges of keys.
 
-use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
+use std::ops::{
+    Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
+};
 
 /// A range of keys in `memcmp` order, with a bound at either end.
 ///
@@ -33,7 +35,8 @@ impl KeyRange {
 
     /// All keys that begin with `prefix`.
     #[must_use]
-    pub fn prefix(prefix: &[u8]) -> Self {
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
+        let prefix = prefix.as_ref();
         let mut end = prefix.to_vec();
         while end.last() == Some(&u8::MAX) {
             end.pop();
@@ -110,6 +113,16 @@ impl KeyRange {
         }
         pieces.push(Self { lo, hi: self.hi });
         pieces
+    }
+}
+
+impl RangeBounds<[u8]> for KeyRange {
+    fn start_bound(&self) -> Bound<&[u8]> {
+        self.lo()
+    }
+
+    fn end_bound(&self) -> Bound<&[u8]> {
+        self.hi()
     }
 }
 

@@ -272,6 +272,13 @@ impl View {
         self.exact.sort_unstable();
         self.exact.dedup();
         self.clock = if planted(Mutant::ClockReadAfterScan) { clock.now() } else { before };
+        clock.raise_oldest(self.oldest());
+    }
+
+    /// What no snapshot that was open, or is taken later, has a number below.
+    fn oldest(&self) -> u64 {
+        let open = self.exact.first().copied().into_iter().chain(self.undecided);
+        open.fold(self.clock, u64::min)
     }
 
     fn note(&mut self, word: u64) {

@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use whimbrel_skiplist::Seen;
 
 use crate::access::Access;
-use crate::{Cursor, Hold, KeyRange, Store};
+use crate::{Cursor, CursorToken, Entries, Guard, Hold, KeyRange, Store};
 
 /// Records that one barrier session of a scan looks at; about 100 us where each is a cache miss.
 pub(crate) const SESSION_RECORDS: usize = 4096;
@@ -68,15 +68,27 @@ impl Snapshot {
 
     /// The value of the key in this snapshot. Waits for nobody.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         self.get_with(key, <[u8]>::to_vec)
     }
 
     /// Like [`Snapshot::get`], but hands the value to `read` instead of copying it. `read` runs inside
     /// a barrier session, so it should be short.
-    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let number = self.number();
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let (key, number) = (key.as_ref(), self.number());
         self.store.access(|access| access.value_at(access.find(key)?, number).map(read))
+    }
+
+    /// Like [`Snapshot::get`], but the value is borrowed for as long as the guard lives; see
+    /// [`Store::get_ref`].
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another clock.
+    #[must_use]
+    pub fn get_ref<'g>(&'g self, key: impl AsRef<[u8]>, guard: &'g Guard<'_>) -> Option<&'g [u8]> {
+        let access = self.store.access_under(guard);
+        access.value_at(access.find(key.as_ref())?, self.number())
     }
 
     /// Gives the value of each key in this snapshot to `read`, with the key's place among `keys`, in that
@@ -96,7 +108,7 @@ impl Snapshot {
 
     /// Whether the key is present in this snapshot.
     #[must_use]
-    pub fn contains(&self, key: &[u8]) -> bool {
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> bool {
         self.get_with(key, |_| ()).is_some()
     }
 
@@ -188,8 +200,51 @@ impl Snapshot {
 
     /// A cursor over the entries whose keys begin with `prefix`.
     #[must_use]
-    pub fn prefix(&self, prefix: &[u8]) -> Cursor {
-        self.range(KeyRange::prefix(prefix))
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Cursor {
+        self.range(KeyRange::prefix(prefix.as_ref()))
+    }
+
+    /// An iterator over all entries, as [`Cursor::entries`]. For a range, or to go down, begin with
+    /// [`Snapshot::range`].
+    #[must_use]
+    pub fn iter(&self) -> Entries {
+        self.range(..).entries()
+    }
+
+    /// A cursor that goes on where another one stood, of this snapshot or of another, in this process or
+    /// in one before: with the next key behind the one that was returned last. See [`CursorToken`].
+    ///
+    /// # Complexity
+    ///
+    /// O(log n) at the next step.
+    #[must_use]
+    pub fn resume(&self, token: &CursorToken) -> Cursor {
+        Cursor::resumed(self.clone(), token)
+    }
+
+    /// The entry with the smallest key.
+    ///
+    /// # Complexity
+    ///
+    /// O(log n), and a step for each key before it that was removed and not collected yet.
+    #[must_use]
+    pub fn first_key_value(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.end_entry::<false>()
+    }
+
+    /// The entry with the greatest key; as [`Snapshot::first_key_value`].
+    #[must_use]
+    pub fn last_key_value(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.end_entry::<true>()
+    }
+
+    fn end_entry<const BACK: bool>(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut found = None;
+        self.visit::<BACK>(&KeyRange::all(), |key, value| {
+            found = Some((key.to_vec(), value.to_vec()));
+            ControlFlow::Break(())
+        });
+        found
     }
 
     /// Number of entries, exact. Walks them.
@@ -205,7 +260,12 @@ impl Snapshot {
     /// Whether it has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.range(..).next_entry().is_none()
+        let mut empty = true;
+        self.scan(.., |_, _| {
+            empty = false;
+            ControlFlow::Break(())
+        });
+        empty
     }
 
     /// Number of entries in a range, exact. Walks them without copying.
@@ -248,13 +308,15 @@ impl Snapshot {
     /// Cuts a range into at most `n` ranges that follow each other. See [`Snapshot::split`].
     #[must_use]
     pub fn split_range(&self, range: impl Into<KeyRange>, n: usize) -> Vec<KeyRange> {
-        let range = range.into();
-        if n < 2 || range.is_empty() {
-            return vec![range];
-        }
-        let separators = self
-            .store
-            .access(|access| access.store.list.split(n, range.lo(), range.hi(), access.guard));
-        range.cut(separators)
+        self.store.split_range(range.into(), n)
+    }
+}
+
+impl IntoIterator for &Snapshot {
+    type Item = (Vec<u8>, Vec<u8>);
+    type IntoIter = Entries;
+
+    fn into_iter(self) -> Entries {
+        self.iter()
     }
 }

@@ -6,6 +6,8 @@
 //! - `FINAL(n)`: the version appears at snapshot number `n`. Never changes again.
 //! - `INDIRECT(d)`: the version belongs to a batch; the word of descriptor `d` decides. It is
 //!   rewritten to `FINAL(n)` once the batch is settled.
+//! - `INGESTED(j)`: the version belongs to an ingest; the word of job `j` decides. `BURIED` beside it
+//!   says that a newer version lies above. `ingest/mod.rs` has the rules.
 //!
 //! This is the word of versions that have an allocation of their own; `inline.rs` has that of the others,
 //! which the same rules hold for.
@@ -14,7 +16,10 @@
 //!
 //! - S1. Every floor and every number is at most the clock.
 //! - S2. A word that was `FINAL` stays so; floors only rise.
-//! - S3. Below the newest version of a key every word is `FINAL`.
+//! - S3. Below the newest version of a key every word is `FINAL`, or `INGESTED`.
+//!
+//! `FINAL(VOID)` is the number of a version that no snapshot ever sees: of an ingest that was cancelled,
+//! or of a write that came too late to be before an ingest.
 //!
 //! The rule that makes snapshots wait for nobody (after Wei et al., PPoPP 2021): a write installs
 //! its version `PENDING` and takes its number from the clock afterwards; a reader of snapshot `s`
@@ -27,6 +32,13 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 const FINAL: u64 = 1 << 63;
 const INDIRECT: u64 = 1 << 62;
+/// Beside `INDIRECT`: the address is of an ingest's job.
+const JOB: u64 = 1 << 61;
+/// Beside `JOB`: a newer version lies above.
+const BURIED: u64 = 1 << 60;
+
+/// A number that no snapshot has.
+pub(crate) const VOID: u64 = (1 << 59) - 1;
 
 /// Who settles; all need a fence, for different reasons (docs/ordering.md, rows V2 and V3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +60,8 @@ pub(crate) enum Stamp {
     Final(u64),
     /// Decided by the word of the batch descriptor at this address.
     Indirect(u64),
+    /// Decided by the word of the ingest's job at this address.
+    Ingested(u64),
 }
 
 impl Stamp {
@@ -55,7 +69,8 @@ impl Stamp {
         if word & FINAL != 0 {
             Self::Final(word & !FINAL)
         } else if word & INDIRECT != 0 {
-            Self::Indirect(word & !INDIRECT)
+            let address = word & !(INDIRECT | JOB | BURIED);
+            if word & JOB == 0 { Self::Indirect(address) } else { Self::Ingested(address) }
         } else {
             Self::Pending
         }
@@ -76,8 +91,13 @@ impl StampWord {
     }
 
     pub(crate) fn indirect(descriptor: u64) -> Self {
-        debug_assert!(descriptor != 0 && descriptor < INDIRECT, "not a descriptor");
+        debug_assert!(descriptor != 0 && descriptor < BURIED, "not a descriptor");
         Self(AtomicU64::new(INDIRECT | descriptor))
+    }
+
+    pub(crate) fn ingested(job: u64) -> Self {
+        debug_assert!(job != 0 && job < BURIED, "not a job");
+        Self(AtomicU64::new(INDIRECT | JOB | job))
     }
 
     /// What the word says now.
@@ -134,5 +154,71 @@ impl StampWord {
         // ORDERING: Release; pairs with the Acquire in `load`: hands on what the settling thread
         // had published. Row V6.
         self.0.store(FINAL | number, order(Mutant::MakeDirectRelaxed, Ordering::Release));
+    }
+
+    /// Ends a word that nobody else settles: no snapshot sees what it decides about.
+    pub(crate) fn settle_void(&self) {
+        // ORDERING: as in `settle`.
+        self.settle_above_floor(VOID, Ordering::AcqRel);
+    }
+
+    /// Decides the number of a version that lies on one of an ingest, which this decides about as well:
+    /// a number up to the ingest's, or `VOID` where the ingest has a number already. `ingest` asks what
+    /// its word says, and, while that is pending, raises its floor.
+    ///
+    /// Tries again only when a reader has raised this floor meanwhile: whoever passed the version before it
+    /// was decided is not contradicted.
+    pub(crate) fn settle_before(
+        &self,
+        clock: &ClockInner,
+        mut ingest: impl FnMut(u64) -> Option<u64>,
+    ) -> u64 {
+        loop {
+            // ORDERING: Acquire; as in `load`, and the clock read next is at least the floor. Row V15.
+            let floor = self.0.load(order(Mutant::StampLoadRelaxed, Ordering::Acquire));
+            if let Stamp::Final(number) = Stamp::of(floor) {
+                return number;
+            }
+            let number = clock.number_for(By::Helper).max(floor);
+            let decided = match ingest(number) {
+                Some(taken) if taken != VOID => VOID,
+                _ => number,
+            };
+            // ORDERING: AcqRel, Acquire on failure; Release so that who sees the number sees the ingest's
+            // floor as well. Row V15.
+            let success = order(Mutant::SettleBeforeRelaxed, Ordering::AcqRel);
+            if self.0.compare_exchange(floor, FINAL | decided, success, Ordering::Acquire).is_ok() {
+                return decided;
+            }
+        }
+    }
+
+    /// Notes that a newer version lies on this one of an ingest. The number, where the ingest's owner has
+    /// written that already.
+    pub(crate) fn bury(&self) -> Option<u64> {
+        // ORDERING: Acquire; as in `load`.
+        let word = self.0.load(Ordering::Acquire);
+        if let Stamp::Final(number) = Stamp::of(word) {
+            return Some(number);
+        }
+        debug_assert!(matches!(Stamp::of(word), Stamp::Ingested(_)), "of an ingest");
+        // ORDERING: Release; pairs with `make_ingest_direct`: the owner who sees the bit sees what lies
+        // above. Acquire on failure: as in `load`. Row V16.
+        let release = order(Mutant::BuryRelaxed, Ordering::Release);
+        match self.0.compare_exchange(word, word | BURIED, release, Ordering::Acquire) {
+            Ok(_) => None,
+            // Only the owner changes it, once, and only one version ever lies directly on this one when
+            // both have their numbers.
+            Err(found) => Some(found & !FINAL),
+        }
+    }
+
+    /// Replaces `INGESTED` by the number of the ingest; for its owner, once. True: it was buried.
+    pub(crate) fn make_ingest_direct(&self, number: u64) -> bool {
+        // ORDERING: AcqRel; Release as in `make_direct`, Acquire pairs with `bury`. Row V16.
+        let acq_rel = order(Mutant::IngestDirectRelaxed, Ordering::AcqRel);
+        let word = self.0.swap(FINAL | number, acq_rel);
+        debug_assert!(matches!(Stamp::of(word), Stamp::Ingested(_)), "made direct once");
+        word & BURIED != 0
     }
 }

@@ -3,17 +3,16 @@
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
-use crossbeam_utils::CachePadded;
 use whimbrel_skiplist::List;
 
 use crate::access::Access;
-use crate::capture::CaptureState;
+use crate::capture::{CaptureState, MAX_CAPTURES};
 use crate::clock::ClockInner;
 use crate::collect::Collection;
 use crate::sync::atomic::AtomicPtr;
-use crate::sync::{Arc, Counter, thread_number};
+use crate::sync::{Arc, Counter, Striped};
 use crate::version::VersionRef;
-use crate::{Clock, Digest, Error, Hold, Snapshot, StoreStats};
+use crate::{Clock, Digest, Error, Guard, Hold, KeyRange, Snapshot, StoreStats};
 
 /// What a store keeps besides its entries, and who collects its garbage. Builder.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +47,8 @@ impl StoreOptions {
     }
 
     /// Nobody collects garbage but who calls [`Store::collect`]. Default: writers share the work.
-    /// Price: superseded versions stay until somebody collects.
+    /// Price: superseded versions stay until somebody collects. (A removal that leaves nothing behind is
+    /// no garbage.)
     #[must_use]
     pub fn with_manual_collection(mut self) -> Self {
         self.collection = CollectedBy::Caller;
@@ -170,17 +170,27 @@ unsafe fn reclaim(store: *mut u8) {
     drop(unsafe { Box::from_raw(store.cast::<StoreInner>()) });
 }
 
+/// In the order of who writes: to what is before the collection nobody does once there are a few entries, so
+/// that reads meet no writer on a line, nor on the one beside it, which processors fetch with it.
+#[repr(C)]
 pub(crate) struct StoreInner {
-    pub(crate) number: u64,
     pub(crate) list: List,
+    /// The running captures, or null.
+    pub(crate) captures: [AtomicPtr<CaptureState>; MAX_CAPTURES],
+    tally: Striped<Tally>,
     pub(crate) options: StoreOptions,
+    pub(crate) number: u64,
     pub(crate) collection: Collection,
-    /// The running capture, or null.
-    pub(crate) capture: AtomicPtr<CaptureState>,
-    tallies: [CachePadded<Tally>; STRIPES],
 }
 
-const STRIPES: usize = 4;
+const _: () = {
+    assert!(std::mem::offset_of!(StoreInner, collection).is_multiple_of(128), "lines of its own");
+    // A process has thousands of stores that are empty; `tests/stores.rs` measures one.
+    assert!(cfg!(whimbrel_loom) || size_of::<StoreInner>() <= 640, "an empty store is small");
+};
+
+/// Versions that a removal in place counts for: itself and the value.
+const REMOVED_IN_PLACE: u64 = 2;
 
 /// A thread's share of the running counts. Each is a difference and may wrap.
 #[derive(Debug, Default)]
@@ -195,12 +205,12 @@ struct Tally {
 impl StoreInner {
     fn new(clock: &Clock, list: List, options: StoreOptions) -> Self {
         Self {
-            number: clock.next_store_number(),
             list,
+            captures: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+            tally: Striped::default(),
             collection: Collection::new(options.bound().is_some()),
             options,
-            capture: AtomicPtr::new(std::ptr::null_mut()),
-            tallies: std::array::from_fn(|_| CachePadded::new(Tally::default())),
+            number: clock.next_store_number(),
         }
     }
 
@@ -231,10 +241,50 @@ impl StoreInner {
         }
     }
 
+    /// Takes back the count of an installation: `new`, which nobody saw, left the cell for `old` again.
+    #[cold]
+    pub(crate) fn count_withdrawn(
+        &self,
+        key: &[u8],
+        new: VersionRef<'_>,
+        old: Option<VersionRef<'_>>,
+    ) {
+        let tally = self.tally();
+        tally.version_bytes.sub(new.held());
+        let (old, new) = (old.and_then(VersionRef::value), new.value());
+        match (old, new) {
+            (None, Some(_)) => tally.entries.sub(1),
+            (Some(_), None) => {
+                tally.entries.add(1);
+                tally.dead_versions.sub(2);
+            }
+            _ => tally.dead_versions.sub(1),
+        }
+        if self.options.digest {
+            let hash = |value| Digest::entry_hash(key, value);
+            tally.hashes.add(old.map_or(0, hash).wrapping_sub(new.map_or(0, hash)));
+        }
+    }
+
+    /// Counts that this value, in its record, was removed in place.
+    #[inline]
+    pub(crate) fn count_removed(&self, key: &[u8], old: VersionRef<'_>) {
+        let tally = self.tally();
+        tally.entries.sub(1);
+        if self.options.digest {
+            tally.hashes.sub(old.value().map_or(0, |value| Digest::entry_hash(key, value)));
+        }
+    }
+
+    /// Counts the value and the removal where the collector is to take them away.
+    pub(crate) fn count_left(&self) {
+        self.tally().dead_versions.add(REMOVED_IN_PLACE);
+    }
+
     /// Counts a version that was taken out of its chain.
     pub(crate) fn count_unlinked(&self, version: VersionRef<'_>) {
         let tally = self.tally();
-        tally.dead_versions.sub(1);
+        tally.dead_versions.sub(if version.is_removal() { REMOVED_IN_PLACE } else { 1 });
         tally.version_bytes.sub(version.held());
     }
 
@@ -247,7 +297,7 @@ impl StoreInner {
 
     #[inline]
     fn tally(&self) -> &Tally {
-        &self.tallies[thread_number() % STRIPES]
+        self.tally.mine()
     }
 
     pub(crate) fn stats(&self) -> StoreStats {
@@ -266,7 +316,7 @@ impl StoreInner {
     }
 
     fn total(&self, of: fn(&Tally) -> &Counter) -> u64 {
-        self.tallies.iter().fold(0, |sum, tally| sum.wrapping_add(of(tally).get()))
+        self.tally.sum(|tally| of(tally).get())
     }
 
     fn live_digest(&self) -> Digest {
@@ -394,6 +444,21 @@ impl Store {
     pub(crate) fn access<R>(&self, f: impl for<'g> FnOnce(Access<'g>) -> R) -> R {
         let guard = self.0.clock.pin();
         f(Access::new(&self.0.clock.0, self.inner(), &guard))
+    }
+
+    /// The same under a guard of the caller's.
+    pub(crate) fn access_under<'g>(&'g self, guard: &'g Guard<'_>) -> Access<'g> {
+        Access::new(&self.0.clock.0, self.inner(), guard)
+    }
+
+    /// Cuts a range into at most `n` ranges that follow each other.
+    pub(crate) fn split_range(&self, range: KeyRange, n: usize) -> Vec<KeyRange> {
+        if n < 2 || range.is_empty() {
+            return vec![range];
+        }
+        let separators =
+            self.access(|access| access.store.list.split(n, range.lo(), range.hi(), access.guard));
+        range.cut(separators)
     }
 
     /// Whether both are handles to one store.

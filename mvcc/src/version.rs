@@ -4,7 +4,8 @@
 //! allocation. The first version of a record most often lies in the record instead and goes with it: the
 //! value in the inline part, whose length the record knows; nothing below; and the stamp in the word that
 //! says so, of the record's cell or of the version above (`inline.rs`). Such a word means something
-//! together with its record only: the one whose cell leads to the chain.
+//! together with its record only: the one whose cell leads to the chain. The same holds for a removal in
+//! place, the version above that one which is no more than such a word; what lies below it is the value.
 //!
 //! Invariants (unsafe code below and in `collect.rs` relies on them).
 //!
@@ -18,7 +19,8 @@
 //!   disposes of its entry of the dead list; so while there is an entry, the version may be read. An
 //!   inline version is unlinked when its entry is disposed of and not before, so it needs no such bit.
 //!   A newest version that was copied, of a key without older ones (see `compact.rs`), has no entry and
-//!   never gets one; who moved its record retires it.
+//!   never gets one; who moved its record retires it. So it is with a void version, which no
+//!   snapshot sees: who takes it out retires it (`ingest/mod.rs`, J3).
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -27,10 +29,12 @@ use std::ptr::NonNull;
 use whimbrel_skiplist::{EMPTY, Guard, Record, SEALED, memory};
 
 use crate::Error;
-use crate::batch::Descriptor;
+use crate::descriptor::Descriptor;
+use crate::ingest::Job;
 use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, order};
-use crate::stamp::{Stamp, StampWord};
+pub(crate) use crate::number::{Number, Raised, Undecided};
+use crate::stamp::{Stamp, StampWord, VOID};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The longest value in bytes.
@@ -44,6 +48,12 @@ pub(crate) const INLINE_MAX: usize = 256;
 const UNLINKED: u64 = 1;
 
 const TOMBSTONE: u32 = 1;
+
+/// The version is of an ingest.
+const OF_INGEST: u32 = 2;
+
+/// The version was installed on one of a running ingest.
+const ON_INGEST: u32 = 4;
 
 /// Header of a version that has an allocation of its own. The value's bytes follow.
 #[repr(C)]
@@ -151,6 +161,22 @@ impl Fresh {
         version.older = AtomicU64::new(older);
     }
 
+    /// Notes that it is of an ingest.
+    pub(crate) fn of_ingest(self) -> Self {
+        self.flagged(OF_INGEST)
+    }
+
+    /// Notes that it is to lie on a version of a running ingest.
+    pub(crate) fn on_ingest(self) -> Self {
+        self.flagged(ON_INGEST)
+    }
+
+    fn flagged(mut self, flag: u32) -> Self {
+        // SAFETY: unpublished, so this thread alone has it.
+        unsafe { self.0.as_mut() }.flags |= flag;
+        self
+    }
+
     pub(crate) fn word(&self) -> u64 {
         word_of(self.0.as_ptr())
     }
@@ -227,43 +253,6 @@ pub(crate) struct OwnRef<'g> {
     guard: PhantomData<&'g Version>,
 }
 
-/// What a stamp comes to, a batch's included.
-pub(crate) enum Number<'g> {
-    /// Decided.
-    Final(u64),
-    /// Not decided; what will say it.
-    Pending(Undecided<'g>),
-}
-
-/// Where the number of a pending version will stand.
-pub(crate) enum Undecided<'g> {
-    /// In the cell of its record, which held this.
-    Cell(&'g AtomicU64, InlineStamp),
-    /// In this word, of the version or its batch.
-    Word(&'g StampWord),
-}
-
-/// What raising a floor came to.
-pub(crate) enum Raised {
-    /// The version is pending, and its number will be at least the floor.
-    Pending,
-    /// The version has this number.
-    Final(u64),
-    /// The cell has changed, and is to be looked at again.
-    Changed,
-}
-
-impl Undecided<'_> {
-    /// Makes sure that the number will be at least `floor`.
-    pub(crate) fn raise(self, floor: u64) -> Raised {
-        match self {
-            Self::Cell(cell, stamp) if stamp.raise(cell, floor) => Raised::Pending,
-            Self::Cell(..) => Raised::Changed,
-            Self::Word(word) => word.raise(floor).map_or(Raised::Pending, Raised::Final),
-        }
-    }
-}
-
 impl<'g> OwnRef<'g> {
     /// The version at the address that a word holds.
     ///
@@ -293,6 +282,16 @@ impl<'g> OwnRef<'g> {
         self.header().flags & TOMBSTONE != 0
     }
 
+    /// Whether it is of an ingest, running or not.
+    pub(crate) fn is_of_ingest(self) -> bool {
+        self.header().flags & OF_INGEST != 0
+    }
+
+    /// Whether it was installed on a version of an ingest that was running.
+    pub(crate) fn is_on_ingest(self) -> bool {
+        self.header().flags & ON_INGEST != 0
+    }
+
     fn number(self) -> Number<'g> {
         let word = match self.stamp().load() {
             Stamp::Final(number) => return Number::Final(number),
@@ -304,6 +303,14 @@ impl<'g> OwnRef<'g> {
                     return Number::Final(number);
                 }
                 descriptor.stamp()
+            }
+            Stamp::Ingested(job) => {
+                // SAFETY: loaded from the stamp of a version under the guard (invariant J1).
+                let job: &'g Job = unsafe { Job::from_word(job) };
+                if let Stamp::Final(number) = job.stamp().load() {
+                    return Number::Ingested(number);
+                }
+                job.stamp()
             }
         };
         Number::Pending(Undecided::Word(word))
@@ -382,18 +389,19 @@ impl<'g> VersionRef<'g> {
         }
     }
 
-    /// The number of a version that is known to be settled and direct.
+    /// The number of a version that is settled and direct. None otherwise, and for one that no snapshot sees.
     pub(crate) fn settled_number(self) -> Option<u64> {
         match self {
             Self::Inline(_, stamp) => stamp.number(),
             Self::Own(version) => match version.stamp().load() {
-                Stamp::Final(number) => Some(number),
-                Stamp::Pending | Stamp::Indirect(_) => None,
+                Stamp::Final(number) if number != VOID => Some(number),
+                _ => None,
             },
         }
     }
 
-    /// Word of the version below, or 0.
+    /// Word of the version below, or 0. What a removal in place removes has none: the collector takes both
+    /// for one.
     pub(crate) fn older_word(self) -> u64 {
         self.load_older() & !UNLINKED
     }
@@ -407,6 +415,10 @@ impl<'g> VersionRef<'g> {
 
     /// The version below, in the chain of this record.
     pub(crate) fn older(self, record: Record<'g>) -> Option<VersionRef<'g>> {
+        if self.is_removal() {
+            // Every snapshot that is open sees it, or the removal.
+            return Some(Self::Inline(record, InlineStamp::decided(0)));
+        }
         // SAFETY: an `older` word of a version that this guard protects.
         unsafe { Self::from_word(record, self.older_word()) }
     }
@@ -420,6 +432,7 @@ impl<'g> VersionRef<'g> {
     #[inline]
     pub(crate) fn value(self) -> Option<&'g [u8]> {
         match self {
+            Self::Inline(_, stamp) if stamp.is_removal() => None,
             // SAFETY: an inline version of this record.
             Self::Inline(record, _) => Some(unsafe { inline_value(record) }),
             Self::Own(version) => version.value(),
@@ -428,7 +441,28 @@ impl<'g> VersionRef<'g> {
 
     #[inline]
     pub(crate) fn is_tombstone(self) -> bool {
-        matches!(self, Self::Own(version) if version.is_tombstone())
+        match self {
+            Self::Inline(_, stamp) => stamp.is_removal(),
+            Self::Own(version) => version.is_tombstone(),
+        }
+    }
+
+    /// Whether it is a removal in place: of the value in the record, which it comes and goes with.
+    #[inline]
+    pub(crate) fn is_removal(self) -> bool {
+        matches!(self, Self::Inline(_, stamp) if stamp.is_removal())
+    }
+
+    /// Whether it is of an ingest, running or not.
+    #[inline]
+    pub(crate) fn is_of_ingest(self) -> bool {
+        matches!(self, Self::Own(version) if version.is_of_ingest())
+    }
+
+    /// Whether it was installed on a version of an ingest that was running.
+    #[inline]
+    pub(crate) fn is_on_ingest(self) -> bool {
+        matches!(self, Self::Own(version) if version.is_on_ingest())
     }
 
     pub(crate) fn is_inline(self) -> bool {

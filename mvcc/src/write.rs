@@ -1,14 +1,14 @@
 //! Reads and writes of single keys.
 
-use whimbrel_skiplist::{FindOrInsert, Record};
+use whimbrel_skiplist::{FindOrInsert, Found, Record};
 
-use crate::Error;
 use crate::access::{Access, Head};
 use crate::inline::InlineStamp;
 use crate::mutant::{Mutant, planted};
 use crate::stamp::{By, StampWord};
 use crate::store::{CasOutcome, Inserted, Store, VersionToken};
 use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, write_inline};
+use crate::{Error, Guard};
 
 /// Keys that are looked up in one barrier session.
 const MANY: usize = 256;
@@ -32,14 +32,53 @@ impl Store {
     ///
     /// O(log n).
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         self.get_with(key, <[u8]>::to_vec)
     }
 
     /// Like [`Store::get`], but hands the value to `read` instead of copying it. `read` runs inside
     /// a barrier session, so it should be short.
-    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let key = key.as_ref();
         self.access(|access| access.latest(access.find(key)?).map(read))
+    }
+
+    /// Like [`Store::get`], but the value is borrowed for as long as the guard lives, so that several values
+    /// can be looked at side by side without copying them. The guard is [`crate::Clock::pin`]'s; nothing that anybody
+    /// retires meanwhile is reclaimed before it is dropped, so hold it for moments, and across no wait.
+    ///
+    /// # Panics
+    ///
+    /// When the guard is of another clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use whimbrel_mvcc::{Clock, Store};
+    /// let clock = Clock::new();
+    /// let store = Store::new(&clock);
+    /// store.extend([("knot", "Calidris canutus"), ("whimbrel", "Numenius phaeopus")])?;
+    /// let guard = clock.pin();
+    /// let (knot, whimbrel) = (store.get_ref("knot", &guard), store.get_ref("whimbrel", &guard));
+    /// assert!(knot < whimbrel);
+    /// # Ok::<(), whimbrel_mvcc::Error>(())
+    /// ```
+    ///
+    /// The value ends with the guard:
+    ///
+    /// ```compile_fail,E0505
+    /// # use whimbrel_mvcc::{Clock, Store};
+    /// # let clock = Clock::new();
+    /// # let store = Store::new(&clock);
+    /// let guard = clock.pin();
+    /// let knot = store.get_ref("knot", &guard);
+    /// drop(guard);
+    /// assert!(knot.is_none());
+    /// ```
+    #[must_use]
+    pub fn get_ref<'g>(&'g self, key: impl AsRef<[u8]>, guard: &'g Guard<'_>) -> Option<&'g [u8]> {
+        let access = self.access_under(guard);
+        access.latest(access.find(key.as_ref())?)
     }
 
     /// Gives the newest value of each key to `read`, with the key's place among `keys`, in that order.
@@ -93,13 +132,13 @@ impl Store {
 
     /// Whether the key is present.
     #[must_use]
-    pub fn contains(&self, key: &[u8]) -> bool {
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> bool {
         self.get_with(key, |_| ()).is_some()
     }
 
     /// The newest value of the key, and a token that names it for [`crate::Batch::expect`].
     #[must_use]
-    pub fn get_versioned(&self, key: &[u8]) -> (Option<Vec<u8>>, VersionToken) {
+    pub fn get_versioned(&self, key: impl AsRef<[u8]>) -> (Option<Vec<u8>>, VersionToken) {
         match self.get(key) {
             Some(value) => {
                 let token = VersionToken::of_value(&value);
@@ -118,8 +157,28 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::KeyTooLong`], [`Error::ValueTooLong`].
-    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    #[inline]
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.put_bytes(key.as_ref(), value.as_ref())
+    }
+
+    // What takes slices is compiled once, whatever keys and values are given as.
+    fn put_bytes(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.write(key, |_| Step::Put(value, ()))
+    }
+
+    /// Puts entry after entry, each as [`Store::put`] does. Ends at the first that is refused; those before it
+    /// are there. To have them appear together use a [`crate::Batch`]; to fill a new store from sorted
+    /// entries, a [`crate::StoreSegmentBuilder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::put`].
+    pub fn extend<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), Error> {
+        entries.into_iter().try_for_each(|(key, value)| self.put(key, value))
     }
 
     /// Gives the key this value unless it is present.
@@ -127,7 +186,16 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::KeyTooLong`], [`Error::ValueTooLong`].
-    pub fn insert_unique(&self, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
+    #[inline]
+    pub fn insert_unique(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Inserted, Error> {
+        self.insert_unique_bytes(key.as_ref(), value.as_ref())
+    }
+
+    fn insert_unique_bytes(&self, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
         self.write(key, |current| match current {
             None => Step::Put(value, Inserted::Inserted),
             Some(_) => Step::Keep(Inserted::Exists),
@@ -139,7 +207,12 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::KeyTooLong`].
-    pub fn remove(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    #[inline]
+    pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Error> {
+        self.remove_bytes(key.as_ref())
+    }
+
+    fn remove_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.write(key, |current| match current {
             None => Step::Keep(None),
             Some(value) => Step::Remove(Some(value.to_vec())),
@@ -151,7 +224,17 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::KeyTooLong`], [`Error::ValueTooLong`].
+    #[inline]
     pub fn compare_and_set(
+        &self,
+        key: impl AsRef<[u8]>,
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<CasOutcome, Error> {
+        self.compare_and_set_bytes(key.as_ref(), expected, new)
+    }
+
+    fn compare_and_set_bytes(
         &self,
         key: &[u8],
         expected: Option<&[u8]>,
@@ -192,17 +275,19 @@ impl<'g> Access<'g> {
         decide: impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<T, Error> {
         loop {
-            let record = match decide(None) {
+            let (record, found) = match decide(None) {
                 Step::Put(value, done) => match self.insert(key, value)? {
-                    Some(record) => record,
+                    Some(record) => (record, None),
                     None => return Ok(done),
                 },
-                Step::Keep(answer) | Step::Remove(answer) => match self.find(key) {
-                    Some(record) => record,
-                    None => return Ok(answer),
-                },
+                Step::Keep(answer) | Step::Remove(answer) => {
+                    match self.store.list.find_place(key, self.guard) {
+                        Some(found) => (found.record(), Some(found)),
+                        None => return Ok(answer),
+                    }
+                }
             };
-            if let Some(answer) = self.write_record(record, &decide)? {
+            if let Some(answer) = self.write_record(record, found, &decide)? {
                 return Ok(answer);
             }
         }
@@ -248,10 +333,12 @@ impl<'g> Access<'g> {
         Ok(self.store.list.find_or_insert(key, 0, empty, self.guard)?.record())
     }
 
-    /// Writes over what the record has; none: it was sealed, look for the key's record again.
+    /// Writes over what the record has; none: it was sealed, look for the key's record again. `found` is
+    /// where a search found it.
     fn write_record<'v, T>(
         self,
         mut record: Record<'g>,
+        found: Option<Found<'g>>,
         decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
     ) -> Result<Option<T>, Error> {
         loop {
@@ -262,6 +349,13 @@ impl<'g> Access<'g> {
                 }
                 Head::Empty => None,
                 Head::Settled(version) => Some(version),
+                Head::Ingesting { top, below } => {
+                    if let Some(answer) = self.write_on_ingest(record, top, below, decide)? {
+                        return Ok(Some(answer));
+                    }
+                    record = record.follow().0;
+                    continue;
+                }
             };
             let (value, answer) = match decide(old.and_then(VersionRef::value)) {
                 Step::Keep(answer) => return Ok(Some(answer)),
@@ -271,6 +365,15 @@ impl<'g> Access<'g> {
             check_value(value.unwrap_or_default())?;
             if planted(Mutant::CaptureEarly) {
                 self.captured(record.key());
+            }
+            if value.is_none()
+                && let Some(value) = old.filter(|old| self.may_remove_in_place(*old))
+            {
+                if self.remove_in_place(record, value, found) {
+                    return Ok(Some(answer));
+                }
+                record = record.follow().0;
+                continue;
             }
             let stamp = if planted(Mutant::SettledBeforeInstall) {
                 StampWord::decided(self.clock.now())
@@ -285,6 +388,30 @@ impl<'g> Access<'g> {
             // Another write, or the record moved.
             record = record.follow().0;
         }
+    }
+
+    /// Writes over a version of an ingest that is running, by what lies below it. None: look again.
+    #[cold]
+    fn write_on_ingest<'v, T>(
+        self,
+        record: Record<'g>,
+        top: VersionRef<'g>,
+        below: Option<VersionRef<'g>>,
+        decide: &impl Fn(Option<&[u8]>) -> Step<'v, T>,
+    ) -> Result<Option<T>, Error> {
+        let (value, answer) = match decide(below.and_then(VersionRef::value)) {
+            // As a latest read.
+            Step::Keep(answer) => return Ok(self.is_running(record, top).then_some(answer)),
+            Step::Put(value, answer) => (Some(value), answer),
+            Step::Remove(answer) => (None, answer),
+        };
+        check_value(value.unwrap_or_default())?;
+        let fresh = Fresh::new(StampWord::pending(), value).on_ingest();
+        let done = match self.install(record, Some(top), fresh) {
+            Ok(change) => self.settled_on_ingest(change),
+            Err(_) => false,
+        };
+        Ok(done.then_some(answer))
     }
 
     /// The head, settled, even where the answer will be that nothing is to be written: otherwise a

@@ -371,7 +371,7 @@ fn inserts_and_removes_pair_up() {
     unique.dedup();
     assert_eq!(unique.len(), taken.len(), "a value was removed twice");
     for slot in 0..KEYS {
-        let present = u64::from(store.contains(&[slot as u8]));
+        let present = u64::from(store.contains_key(&[slot as u8]));
         assert_eq!(balance[slot as usize].load(Ordering::Relaxed), present, "key {slot}");
     }
     finish(&store);

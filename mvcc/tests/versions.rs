@@ -15,7 +15,8 @@ use std::ops::{Bound, ControlFlow};
 use common::{Rng, assert_clean, digest_of};
 use proptest::prelude::*;
 use whimbrel_mvcc::{
-    Batch, CasOutcome, Clock, Cursor, Inserted, KeyRange, Snapshot, Store, StoreOptions,
+    Batch, CasOutcome, Clock, Cursor, CursorToken, Inserted, KeyRange, Snapshot, Store,
+    StoreOptions, Update, Updated,
 };
 
 type Entry = (Vec<u8>, Vec<u8>);
@@ -131,7 +132,8 @@ impl Run {
                 self.versions.write([(key, None)]);
             }
             36..42 => self.insert_unique(),
-            42..50 => self.compare_and_set(),
+            42..47 => self.compare_and_set(),
+            47..50 => self.update(),
             50..60 => self.batch(),
             60..70 if self.open.len() < MOST_OPEN => {
                 self.open.push((self.store.snapshot(), self.versions.now));
@@ -182,6 +184,19 @@ impl Run {
         }
     }
 
+    fn update(&mut self) {
+        let key = self.key();
+        let had = self.versions.newest(&key).cloned();
+        let new = (self.rng.below(3) > 0).then(|| self.value());
+        let did = self.store.update(&key, |value| {
+            assert_eq!(value, had.as_deref());
+            new.as_ref().map_or(Update::Remove, Update::Put)
+        });
+        let removed = if had.is_some() { Updated::Removed } else { Updated::Kept };
+        assert_eq!(did, Ok(if new.is_some() { Updated::Put } else { removed }));
+        self.versions.write([(key, new)]);
+    }
+
     fn batch(&mut self) {
         let mut batch = Batch::new();
         let mut changes = BTreeMap::new();
@@ -223,7 +238,7 @@ impl Run {
         self.cursors.push(Standing { cursor, rest: rest.into_iter() });
     }
 
-    /// Some steps of a cursor; at times it goes on as another that begins at its position.
+    /// Some steps of a cursor; at times it goes on as another that begins where it stood.
     fn step_cursor(&mut self) {
         if self.cursors.is_empty() {
             return;
@@ -249,6 +264,11 @@ impl Run {
             let again = standing.cursor.next_entry().map(|(key, _)| key.to_vec());
             assert_eq!(again, Some(position), "seeking to a position gives its entry again");
         }
+        if self.rng.below(3) == 0 {
+            let token = CursorToken::decode(&standing.cursor.token().encode()).unwrap();
+            assert_eq!(token, standing.cursor.token());
+            standing.cursor = standing.cursor.snapshot().resume(&token);
+        }
     }
 
     fn read_newest(&mut self) {
@@ -258,7 +278,7 @@ impl Run {
         assert_eq!(self.store.get_many(&names), expected);
         for (key, expected) in keys.iter().zip(&expected) {
             assert_eq!(self.store.get(key), *expected);
-            assert_eq!(self.store.contains(key), expected.is_some());
+            assert_eq!(self.store.contains_key(key), expected.is_some());
         }
         let all = self.versions.range(&KeyRange::all(), self.versions.now);
         assert_eq!(self.store.len_estimate(), all.len());
@@ -282,7 +302,7 @@ impl Run {
         let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         assert_eq!(snapshot.get_many(&names), expected);
         for (key, expected) in keys.iter().zip(expected).take(20) {
-            assert_eq!(snapshot.contains(key), expected.is_some());
+            assert_eq!(snapshot.contains_key(key), expected.is_some());
             assert_eq!(snapshot.get(key), expected);
         }
     }

@@ -44,10 +44,16 @@ pub enum Command {
     Backup(command::backup::BackupArgs),
     /// Rebuild an engine from a backup
     Restore(command::restore::RestoreArgs),
+    /// Make a sorted file of lines in any order, to be ingested
+    Sort(command::sort::SortArgs),
+    /// Bring sorted files into a store of a backup, which makes a new backup
+    Ingest(command::ingest::IngestArgs),
     /// Read every byte of a backup and check it
     Verify(command::verify::VerifyArgs),
     /// Say what a backup consists of
     Inspect(command::inspect::InspectArgs),
+    /// Remove old chains of a repository of backups
+    Prune(command::prune::PruneArgs),
     /// Move a slot to another node while it is being used
     Migrate(command::migrate::MigrateArgs),
     /// Say what a node is doing
@@ -71,9 +77,12 @@ pub fn run() -> ExitCode {
         Command::Query(args) => command::query::run(args),
         Command::Backup(args) => command::backup::run(args),
         Command::Restore(args) => command::restore::run(args),
+        Command::Sort(args) => command::sort::run(args),
+        Command::Ingest(args) => command::ingest::run(args),
         Command::Migrate(args) => command::migrate::run(args),
         Command::Verify(args) => command::verify::run(args),
         Command::Inspect(args) => command::inspect::run(args),
+        Command::Prune(args) => command::prune::run(args),
         Command::Status(args) => command::status::run(args),
     };
     match outcome {

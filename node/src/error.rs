@@ -100,6 +100,43 @@ pub enum Error {
         #[from]
         source: whimbrel_recovery::Error,
     },
+    /// The journal cannot be opened, written or cut.
+    #[error("{source}{}", journal_remedy(source))]
+    Journal {
+        /// What the journal said.
+        #[from]
+        source: whimbrel_journal::Error,
+    },
+    /// A node is started without a journal where it has kept one: what it writes would be missing there.
+    #[error(
+        "{} holds a journal: go on with it (--journal always, interval or never), or choose another \
+         --data-dir",
+        dir.display()
+    )]
+    JournalIgnored {
+        /// The node's directory.
+        dir: PathBuf,
+    },
+    /// A backup is to be loaded into a node whose journal or checkpoint has content already.
+    #[error(
+        "{} holds what a node has kept; leave --restore out to go on with it, or choose an empty \
+         --data-dir",
+        dir.display()
+    )]
+    NotEmpty {
+        /// The node's directory.
+        dir: PathBuf,
+    },
+    /// A checkpoint of a node does not say which part of the journal it covers.
+    #[error(
+        "{} is no checkpoint of a node with a journal; move it elsewhere, or load it with --restore \
+         into an empty --data-dir",
+        path.display()
+    )]
+    NoMark {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// The slot map, the grants, or the talk between nodes failed.
     #[error("{source}")]
     Migrate {
@@ -175,14 +212,18 @@ impl Error {
             Self::Backup { source } => backup_code(source),
             Self::Engine { source } => engine_code(source),
             Self::Recovery { source } => recovery_code(source),
+            Self::Journal { source } => journal_code(source),
             Self::Migrate { source } => match source {
                 whimbrel_migrate::Error::File { source, .. } => io_code(source),
                 whimbrel_migrate::Error::DiskFull { .. } => exit_code::MACHINE,
                 _ => exit_code::INPUT,
             },
-            Self::ForeignStore { .. } | Self::Store { .. } | Self::SlotTaken { .. } => {
-                exit_code::INPUT
-            }
+            Self::ForeignStore { .. }
+            | Self::Store { .. }
+            | Self::SlotTaken { .. }
+            | Self::NotEmpty { .. }
+            | Self::JournalIgnored { .. }
+            | Self::NoMark { .. } => exit_code::INPUT,
             Self::Listen { .. } | Self::System { .. } => exit_code::MACHINE,
             Self::Connect { .. } | Self::Node { .. } => exit_code::NODE,
             Self::Migration { .. } => exit_code::FAILED,
@@ -210,6 +251,8 @@ fn backup_code(error: &whimbrel_backup::Error) -> u8 {
         whimbrel_backup::Error::Cancelled => exit_code::INTERRUPTED,
         whimbrel_backup::Error::BadLocation { .. }
         | whimbrel_backup::Error::NoObjectStores { .. } => exit_code::USAGE,
+        whimbrel_backup::Error::InBackup { source, .. } => backup_code(source),
+        whimbrel_backup::Error::RepositoryBusy { .. } => exit_code::MACHINE,
         _ => exit_code::INPUT,
     }
 }
@@ -219,6 +262,30 @@ fn recovery_code(error: &whimbrel_recovery::Error) -> u8 {
         whimbrel_recovery::Error::Backup(source) => backup_code(source),
         whimbrel_recovery::Error::MemoryLimit { .. } => exit_code::MACHINE,
         _ => exit_code::INPUT,
+    }
+}
+
+fn journal_code(error: &whimbrel_journal::Error) -> u8 {
+    match error {
+        whimbrel_journal::Error::Io { source, .. } => io_code(source),
+        whimbrel_journal::Error::InUse { .. } | whimbrel_journal::Error::Refused(_) => {
+            exit_code::MACHINE
+        }
+        _ => exit_code::INPUT,
+    }
+}
+
+fn journal_remedy(error: &whimbrel_journal::Error) -> String {
+    match error {
+        whimbrel_journal::Error::Io { source, .. } => {
+            remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default()
+        }
+        damaged if damaged.is_corruption() => {
+            "\n  nothing was loaded or changed: put the file back from a copy, or load the newest \
+             backup into an empty --data-dir with --restore"
+                .to_owned()
+        }
+        _ => String::new(),
     }
 }
 
@@ -263,6 +330,10 @@ fn backup_remedy(error: &whimbrel_backup::Error) -> String {
         whimbrel_backup::Error::Io { path, .. } if path.starts_with("s3:") => String::new(),
         whimbrel_backup::Error::Io { source, .. } => {
             remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default()
+        }
+        whimbrel_backup::Error::BrokenChain { .. } => {
+            "\n  nothing was loaded: restore a backup before it in the chain (--at), or from another copy"
+                .to_owned()
         }
         damaged if damaged.is_corruption() => {
             "\n  the backup is damaged and nothing was loaded: restore from another copy".to_owned()

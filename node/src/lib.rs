@@ -25,6 +25,7 @@ pub mod csv_input;
 pub mod error;
 pub mod index_spec;
 pub mod interrupt;
+pub mod lookup;
 pub mod progress;
 pub mod query_spec;
 pub mod resp;

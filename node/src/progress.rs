@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// A bar of `total` steps; hidden when standard error is not a terminal.
 #[must_use]
 pub fn bar(what: &'static str, total: u64) -> ProgressBar {
-    let style = "{prefix:>10} [{bar:30}] {human_pos}/{human_len} {per_sec} {msg}";
+    let style = "{prefix:>10} [{bar:30}] {human_pos}/{human_len} {per_sec} {eta} left {msg}";
     styled(ProgressBar::new(total), what, style)
 }
 

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use whimbrel_backup::{Backup, Location, Work};
+use whimbrel_backup::repository::{Chain, Repository};
+use whimbrel_backup::{Location, Work};
 use whimbrel_migrate::{Slot, SlotServer, slot_of};
 use whimbrel_mvcc::{Clock, Store};
-use whimbrel_recovery::{RestoreOptions, restore_backup};
+use whimbrel_recovery::{RestoreOptions, restore_chain};
 
 use crate::Error;
 use crate::resp::commands::partition_prefix;
@@ -34,18 +35,26 @@ fn place_of(name: &str) -> Option<(Slot, Vec<u8>)> {
     Some((slot_of(name.as_bytes()), prefix))
 }
 
-/// Opens the backup that a user names: `s3://bucket/prefix`, a directory that is one, or the newest complete
-/// checkpoint in a directory of `whimbrel import`.
+/// Opens what a user names, with what it continues: a backup at `s3://bucket/prefix`, or one in a directory as
+/// [`find_backup`] finds it.
 ///
 /// # Errors
 ///
 /// [`Error::Backup`] when there is none, its manifest is damaged, or the object store cannot be
-/// reached.
-pub fn open_backup(given: &Path) -> Result<Backup, Error> {
-    match Location::of(given)? {
-        Location::Directory(dir) => Ok(Backup::open(&newest_backup(&dir))?),
-        elsewhere => Ok(elsewhere.open()?),
+/// reached; [`Error::Usage`] when one of several is asked for in an object store, where there are no
+/// repositories.
+pub fn open_chain(given: &Path, at: Option<&str>) -> Result<Chain, Error> {
+    match (Location::of(given)?, at) {
+        (Location::Directory(dir), _) => Ok(Chain::of(&find_backup(&dir, at)?)?),
+        (elsewhere, None) => Ok(Chain::alone(elsewhere.open()?)?),
+        (elsewhere, Some(_)) => Err(no_repository(&elsewhere, "verify")),
     }
+}
+
+/// What to say where a repository is named in an object store.
+pub(crate) fn no_repository(location: &Location, command: &'static str) -> Error {
+    let message = format!("{location} is one backup; repositories of backups are directories");
+    Error::Usage { command, message }
 }
 
 /// The backup that a directory stands for: itself, or the newest complete checkpoint in it.
@@ -63,13 +72,39 @@ fn newest_backup(dir: &Path) -> PathBuf {
     inside.max().unwrap_or_else(|| dir.to_owned())
 }
 
-/// Whether a backup is one of a node.
-#[must_use]
-pub fn is_node_backup(backup: &Backup) -> bool {
-    backup.manifest().stores.iter().any(|store| store.name.starts_with(SLOT))
+/// The backup that is meant: of a repository of backups the newest, or the one `at` a number or identity;
+/// otherwise as [`newest_backup`].
+///
+/// # Errors
+///
+/// [`Error::Backup`] when the repository has no such backup, or the newest is damaged.
+pub fn find_backup(dir: &Path, at: Option<&str>) -> Result<PathBuf, Error> {
+    if let Some(wanted) = at {
+        return Ok(Repository::open(dir)?.find(wanted)?.dir().to_owned());
+    }
+    if is_repository(dir) {
+        return Ok(Repository::open(dir)?.newest()?.dir().to_owned());
+    }
+    Ok(newest_backup(dir))
 }
 
-/// Loads a backup into stores of slots: checked as a whole before anything is returned.
+/// Whether the directory is a repository of backups, and neither a backup nor a directory of checkpoints.
+#[must_use]
+pub fn is_repository(dir: &Path) -> bool {
+    newest_backup(dir) == dir
+        && !dir.join(whimbrel_backup::manifest::MANIFEST).exists()
+        && Repository::open(dir).is_ok_and(|repository| !repository.entries().is_empty())
+}
+
+/// Whether a backup is one of a node.
+#[must_use]
+pub fn is_node_backup(chain: &Chain) -> bool {
+    let manifest = chain.newest().manifest();
+    manifest.stores.iter().any(|store| store.name.starts_with(SLOT))
+}
+
+/// Loads a backup, or the newest one of a repository, into stores of slots: checked as a whole before
+/// anything is returned.
 ///
 /// Stores of a backup that fall into one slot are put together.
 ///
@@ -78,8 +113,8 @@ pub fn is_node_backup(backup: &Backup) -> bool {
 /// [`Error::Recovery`] naming file and block of the first damage, [`Error::ForeignStore`] for a
 /// store that is neither a slot's nor a partition's.
 pub fn load(given: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Store>, Error> {
-    let backup = open_backup(given)?;
-    let (dir, manifest) = (backup.dir(), backup.manifest());
+    let chain = open_chain(given, None)?;
+    let (dir, manifest) = (chain.newest().dir(), chain.newest().manifest());
     let mut options = RestoreOptions::default()
         .with_work(work)
         .with_store_options(SlotServer::slot_store_options());
@@ -88,7 +123,7 @@ pub fn load(given: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, St
         let (_, prefix) = place_of(&store.name).ok_or_else(|| foreign(&store.name))?;
         options = options.with_key_prefix(&store.name, &prefix);
     }
-    let restored = restore_backup(&backup, clock, &options)?;
+    let restored = restore_chain(&chain, clock, &options)?;
     let mut slots: BTreeMap<Slot, Store> = BTreeMap::new();
     for (name, store) in restored.stores {
         let (slot, _) = place_of(&name).ok_or_else(|| foreign(&name))?;

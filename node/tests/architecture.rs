@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("whimbrel-mvcc", &["whimbrel-skiplist"]),
     ("whimbrel-backup", &["whimbrel-mvcc"]),
     ("whimbrel-recovery", &["whimbrel-backup", "whimbrel-mvcc", "whimbrel-skiplist"]),
+    ("whimbrel-journal", &["whimbrel-backup"]),
     ("whimbrel", &["whimbrel-recovery", "whimbrel-backup", "whimbrel-mvcc"]),
     ("whimbrel-migrate", &["whimbrel-mvcc", "whimbrel-backup", "whimbrel-recovery"]),
     (
@@ -23,13 +24,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "whimbrel-migrate",
             "whimbrel-backup",
             "whimbrel-recovery",
+            "whimbrel-journal",
             // Edges of index and migrate that reach the same crates; the node names the types.
             "whimbrel-mvcc",
         ],
     ),
     (
         "whimbrel-loom-tests",
-        &["whimbrel-skiplist", "whimbrel-mvcc", "whimbrel-backup", "whimbrel-migrate"],
+        &[
+            "whimbrel-skiplist",
+            "whimbrel-mvcc",
+            "whimbrel-backup",
+            "whimbrel-journal",
+            "whimbrel-migrate",
+        ],
     ),
     ("whimbrel-shuttle-tests", &["whimbrel-skiplist"]),
     ("whimbrel-history", &["whimbrel-skiplist", "whimbrel-mvcc"]),

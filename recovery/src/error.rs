@@ -17,6 +17,9 @@ pub enum Error {
         /// What the store said.
         source: whimbrel_mvcc::Error,
     },
+    /// The store refused an ingest, or an entry of it. Nothing was changed.
+    #[error("the store refused the ingest: {0}")]
+    Ingest(whimbrel_mvcc::Error),
     /// A key lies outside of the range that was announced for the block.
     #[error("{place}: key {key} lies outside of the announced range")]
     OutsideRange {
@@ -73,7 +76,11 @@ impl Error {
     /// True when the same call may succeed later without any change to its input.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Backup(error) if error.is_retryable())
+        match self {
+            Self::Backup(error) => error.is_retryable(),
+            Self::Ingest(error) => error.is_retryable(),
+            _ => false,
+        }
     }
 
     /// The place of the damage, where there is one.

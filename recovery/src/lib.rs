@@ -3,8 +3,13 @@
 //! | item | what it does |
 //! |---|---|
 //! | [`restore`] | makes the stores of a backup: maps the shards, decodes and rebuilds them in parallel, stitches, replays deltas, compares counts and digests |
+//! | [`restore_chain`] | the same for a full backup and the incremental ones that continue it |
+//! | [`estimate`] | what a restore will read and take, before it begins |
 //! | [`Rebuild`] | one ordered key range from encoded blocks to a segment; migration uses it for its data frames |
+//! | [`BackupView`] | answers `get`, `range` and `prefix` from the mapped files of a backup, without loading it |
 //! | [`apply_delta`], [`apply_block`] | puts and removes of a change delta into a store that is there |
+//! | [`ingest()`] | sorted files into a store that is being used: verified first, visible at one moment |
+//! | [`Sorter`] | unsorted entries into a store through segments, parallel and in bounded memory, or into a sorted file |
 //!
 //! # Guarantees
 //!
@@ -36,12 +41,24 @@
 #![deny(unsafe_code)]
 
 mod error;
+mod ingest;
 mod map;
+mod memory;
+mod merge;
+mod options;
+mod plan;
 mod rebuild;
 mod replay;
 mod restore;
+mod sort;
+mod view;
 
 pub use error::Error;
+pub use ingest::{IngestOptions, IngestReport, JobId, ingest, ingest_into};
+pub use options::RestoreOptions;
+pub use plan::{Estimate, estimate};
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
-pub use restore::{RestoreOptions, RestoreReport, Restored, restore, restore_backup};
+pub use restore::{RestoreReport, Restored, restore, restore_backup, restore_chain};
+pub use sort::{SortOptions, SortReport, Sorter};
+pub use view::{BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats};

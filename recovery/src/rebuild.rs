@@ -90,6 +90,14 @@ impl Rebuild {
         }
     }
 
+    /// Refuses the entry with which keys and values exceed `bytes` in all, before it takes memory for it.
+    /// Default no limit.
+    #[must_use]
+    pub fn with_most_raw_bytes(mut self, bytes: u64) -> Self {
+        self.sequence = self.sequence.with_most_raw_bytes(bytes);
+        self
+    }
+
     /// Takes the next encoded block. Answers the number of its entries.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use whimbrel_backup::block::{Block, BlockDecoder};
 use whimbrel_backup::shard::{Buffers, FileReader, Sequence, Source, Tally};
 use whimbrel_backup::{Digest, Place, delta};
-use whimbrel_mvcc::Store;
+use whimbrel_mvcc::{KeyRange, Store};
 
 use crate::Error;
 
@@ -86,14 +86,28 @@ pub fn apply_block(
     let mut decoder = BlockDecoder::new();
     let block = decoder.decode(bytes, place)?;
     Sequence::without_digest().walk(&block, |_, _| Ok::<(), Error>(()))?;
-    apply_decoded(store, &block, prefix)
+    apply_decoded(&Target { store, prefix, range: None }, &block)
 }
 
-fn apply_decoded(store: &Store, block: &Block<'_>, prefix: &[u8]) -> Result<Applied, Error> {
+/// Where changes go.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'t> {
+    pub(crate) store: &'t Store,
+    /// Put before every key.
+    pub(crate) prefix: &'t [u8],
+    /// Keys outside of it, as they are without the prefix, are passed over.
+    pub(crate) range: Option<&'t KeyRange>,
+}
+
+fn apply_decoded(target: &Target<'_>, block: &Block<'_>) -> Result<Applied, Error> {
+    let Target { store, prefix, range } = *target;
     let mut applied = Applied::default();
     let mut joined = prefix.to_vec();
     let mut entries = block.entries();
     while let Some((key, value)) = entries.next_entry()? {
+        if range.is_some_and(|range| !range.contains(key)) {
+            continue;
+        }
         joined.truncate(prefix.len());
         joined.extend_from_slice(key);
         applied
@@ -116,14 +130,13 @@ fn apply_decoded(store: &Store, block: &Block<'_>, prefix: &[u8]) -> Result<Appl
 /// refuses a change; those before it were made.
 pub fn apply_delta(store: &Store, bytes: &[u8], name: &str) -> Result<Applied, Error> {
     let file = delta::open(bytes, name)?;
-    replay(store, &file, &[], || false)
+    replay(&Target { store, prefix: &[], range: None }, &file, || false)
 }
 
 /// Checks the whole file, then applies it. `cancelled` is asked before every block.
 pub(crate) fn replay<S: Source>(
-    store: &Store,
+    target: &Target<'_>,
     file: &FileReader<S>,
-    prefix: &[u8],
     cancelled: impl Fn() -> bool,
 ) -> Result<Applied, Error> {
     let mut buffers = Buffers::default();
@@ -140,7 +153,7 @@ pub(crate) fn replay<S: Source>(
     for number in 0..file.blocks() {
         stop()?;
         let block = file.block(number, &mut buffers)?;
-        applied.merge(&apply_decoded(store, &block, prefix)?);
+        applied.merge(&apply_decoded(target, &block)?);
     }
     Ok(applied)
 }

@@ -1,86 +1,34 @@
 //! From a backup's directory to stores that may be served.
 //!
-//! 1. Open: manifest, presence and lengths of all files, memory needed.
+//! 1. Open: manifests of the chain, links between them, presence and lengths of all files, memory needed.
 //! 2. Rebuild: every shard of every store is one task of a pool; it maps the file, checks it against the
 //!    manifest, decodes block after block and builds a segment; then count, last key and digest must be
 //!    the footer's.
 //! 3. Stitch the segments of each store, in key order.
-//! 4. Replay each store's deltas in the manifest's order.
-//! 5. Compare each store's count and digest with the manifest. Only now anything is handed out.
+//! 4. Replay each store's deltas, backup by backup, in the manifests' order, GC deltas before change deltas; stores
+//!    beside each other.
+//! 5. Compare each store's count and digest with the manifest, after every backup of the chain. Only when
+//!    all are right anything is handed out.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::path::Path;
 use std::time::Instant;
 
-use whimbrel_backup::manifest::{FileRecord, MANIFEST, Manifest, StoreRecord};
-use whimbrel_backup::shard::{Buffers, FileKind};
+use whimbrel_backup::manifest::{MANIFEST, Manifest};
+use whimbrel_backup::repository::Chain;
+use whimbrel_backup::shard::{Buffers, FileKind, FileReader, Sequence, Source};
 use whimbrel_backup::{Backup, Digest, Part, Place, Work};
-use whimbrel_mvcc::{Clock, KeyRange, Store, StoreOptions, StoreSegment};
+use whimbrel_mvcc::{Clock, KeyRange, Store, StoreSegment, StoreSegmentBuilder};
 
+use crate::Error;
 use crate::map::source;
+use crate::options::RestoreOptions;
+use crate::plan::{Layer, Plan, ShardTask, StorePlan, covers, reaches};
 use crate::rebuild::Rebuild;
-use crate::replay::replay;
-use crate::{Error, Rebuilt};
+use crate::replay::{Target, replay};
 
-/// Bytes that a record takes besides key and value, about: cell, lengths, number, its word and its share
-/// of the blocks above, and what is lost to size classes (ARCHITECTURE.md has the budget).
-const RECORD_OVERHEAD: u64 = 44;
-
-/// How [`restore`] works.
-///
-/// # Examples
-/// ```
-/// use whimbrel_backup::Work;
-/// use whimbrel_recovery::RestoreOptions;
-/// let options = RestoreOptions::default()
-///     .with_work(Work::default().with_threads(2))
-///     .with_max_memory(8 << 30)
-///     .with_key_prefix("birds", b"c/birds/");
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct RestoreOptions {
-    work: Work,
-    store: StoreOptions,
-    prefixes: HashMap<String, Vec<u8>>,
-    max_memory: Option<u64>,
-}
-
-impl RestoreOptions {
-    /// Threads, progress and cancellation; default [`Work::default`].
-    #[must_use]
-    pub fn with_work(mut self, work: Work) -> Self {
-        self.work = work;
-        self
-    }
-
-    /// Options of the restored stores; default [`StoreOptions::new`].
-    #[must_use]
-    pub fn with_store_options(mut self, options: StoreOptions) -> Self {
-        self.store = options;
-        self
-    }
-
-    /// Puts `prefix` before every key of the store `store`; default nothing. Price: a copy of each key
-    /// and a second hash of each entry.
-    #[must_use]
-    pub fn with_key_prefix(mut self, store: &str, prefix: &[u8]) -> Self {
-        self.prefixes.insert(store.to_owned(), prefix.to_vec());
-        self
-    }
-
-    /// Most bytes of memory that the entries may take; more is refused before anything is loaded. The
-    /// need is estimated from the manifest: keys, values, and 64 bytes an entry. Default no limit.
-    #[must_use]
-    pub fn with_max_memory(mut self, bytes: u64) -> Self {
-        self.max_memory = Some(bytes);
-        self
-    }
-
-    fn prefix(&self, store: &str) -> &[u8] {
-        self.prefixes.get(store).map_or(&[], Vec::as_slice)
-    }
-}
+/// What a file's blocks are read from.
+type Bytes = Box<dyn Source>;
 
 /// What [`restore`] made.
 #[derive(Debug)]
@@ -88,7 +36,7 @@ impl RestoreOptions {
 pub struct Restored {
     /// The stores by name, in the manifest's order.
     pub stores: Vec<(String, Store)>,
-    /// What the backup consisted of; `user` has what the layer above kept with it.
+    /// What the newest backup of the chain consisted of; `user` has what the layer above kept with it.
     pub manifest: Manifest,
     /// What was done and how fast.
     pub report: RestoreReport,
@@ -100,13 +48,15 @@ pub struct Restored {
 pub struct RestoreReport {
     /// Entries in all restored stores.
     pub entries: u64,
+    /// Backups of the chain.
+    pub backups: usize,
     /// Shards rebuilt.
     pub shards: usize,
-    /// Deltas replayed.
+    /// GC deltas and change deltas replayed.
     pub deltas: usize,
-    /// Bytes of keys and values in shards and deltas.
+    /// Bytes of keys and values in shards and deltas that were read.
     pub raw_bytes: u64,
-    /// Bytes of shards and deltas.
+    /// Bytes of these shards and deltas.
     pub stored_bytes: u64,
     /// Wall time of mapping, decoding and rebuilding.
     pub rebuild_seconds: f64,
@@ -125,24 +75,25 @@ impl RestoreReport {
     }
 }
 
-/// Restores every store of the backup in `dir`, under `clock`.
+/// Restores every store of the backup in `dir`, under `clock`. An incremental backup is restored with the
+/// chain that it ends, which is in the directories beside it.
 ///
 /// All entries are there at once, older than any snapshot of `clock`. Nothing of a store can be seen
 /// before all of it was checked; after an error nothing is left.
 ///
 /// # Complexity
-/// Linear in the bytes, parallel over shards; memory for the entries, and for one decompressed block a
-/// thread.
+/// Linear in the bytes of the shards, parallel over shards; a search for each change of a delta, parallel
+/// over stores; memory for the entries, and for one decompressed block a thread.
 ///
 /// # Errors
-/// [`Error::Backup`] for whatever is wrong with the backup, naming file and block;
+/// [`Error::Backup`] for whatever is wrong with the backup or its chain, naming file and block;
 /// [`Error::WrongContent`], [`Error::MemoryLimit`], [`Error::UnknownStore`], [`Error::Store`].
 pub fn restore(dir: &Path, clock: &Clock, options: &RestoreOptions) -> Result<Restored, Error> {
-    restore_backup(&Backup::open(dir)?, clock, options)
+    restore_chain(&Chain::of(dir)?, clock, options)
 }
 
-/// [`restore`] of a backup that is open, wherever it is. Files of a directory are mapped; of an object store
-/// each is read in ranges, one after the other, while the next is under way.
+/// [`restore`] of a full backup that is open, wherever it is. Files of a directory are mapped; of an object
+/// store each is read in ranges, one after the other, while the next is under way.
 ///
 /// # Errors
 /// As [`restore`].
@@ -151,85 +102,121 @@ pub fn restore_backup(
     clock: &Clock,
     options: &RestoreOptions,
 ) -> Result<Restored, Error> {
+    restore_chain(&Chain::alone(backup.clone())?, clock, options)
+}
+
+/// Restores what the newest backup of a chain shows. See [`restore`].
+///
+/// # Errors
+/// As there.
+pub fn restore_chain(
+    chain: &Chain,
+    clock: &Clock,
+    options: &RestoreOptions,
+) -> Result<Restored, Error> {
     let started = Instant::now();
-    let manifest = backup.manifest();
-    check_options(manifest, options)?;
-    let sum = |of: fn(&FileRecord) -> u64| manifest.files().map(|(_, _, file)| of(file)).sum();
-    options.work.begin(sum(|file| file.entries + file.removes));
-    let rebuilt = rebuild_shards(backup, options)?;
-    let rebuild_seconds = started.elapsed().as_secs_f64();
-    let mut stores = Vec::with_capacity(manifest.stores.len());
-    for ((number, record), segments) in (0_u32..).zip(&manifest.stores).zip(rebuilt) {
-        let source = StoreSource { backup, number, record, options };
-        stores.push((record.name.clone(), source.build(clock, segments)?));
+    let plan = Plan::new(chain, options)?;
+    let needs = plan.estimate();
+    match needs.memory_limit {
+        Some(limit) if needs.memory_bytes > limit => {
+            return Err(Error::MemoryLimit { needed: needs.memory_bytes, limit });
+        }
+        _ => {}
     }
+    options.work.begin(needs.entries);
+    let shards = plan.shards();
+    let building = rebuild_shards(&plan, &shards, clock)?;
+    let rebuild_seconds = started.elapsed().as_secs_f64();
+    let replayed = options.work.for_each(&building, |work, it| it.replay(work))?;
     let seconds = started.elapsed().as_secs_f64();
+    let sum = |of: fn(&Replayed) -> u64| replayed.iter().map(of).sum::<u64>();
+    let of_shards = |of: fn(&ShardTask<'_>) -> u64| shards.iter().map(of).sum::<u64>();
     let report = RestoreReport {
-        entries: manifest.entries(),
-        shards: manifest.stores.iter().map(|store| store.shards.len()).sum(),
-        deltas: manifest.stores.iter().map(|store| store.deltas.len()).sum(),
-        raw_bytes: sum(|file| file.raw_bytes),
-        stored_bytes: sum(|file| file.bytes),
+        entries: sum(|it| it.digest.count),
+        backups: chain.backups().len(),
+        shards: shards.len(),
+        deltas: replayed.iter().map(|it| it.deltas).sum(),
+        raw_bytes: of_shards(|it| it.record.raw_bytes) + sum(|it| it.raw_bytes),
+        stored_bytes: of_shards(|it| it.record.bytes) + sum(|it| it.stored_bytes),
         rebuild_seconds,
         replay_seconds: seconds - rebuild_seconds,
         seconds,
     };
     tracing::debug!(report.entries, report.shards, report.seconds, "restored");
-    Ok(Restored { stores, manifest: manifest.clone(), report })
+    let stores = building.into_iter().map(|it| (it.plan.record.name.clone(), it.store)).collect();
+    Ok(Restored { stores, manifest: chain.newest().manifest().clone(), report })
 }
 
-fn check_options(manifest: &Manifest, options: &RestoreOptions) -> Result<(), Error> {
-    if let Some(store) = options.prefixes.keys().find(|name| manifest.store(name).is_none()) {
-        return Err(Error::UnknownStore { store: store.clone() });
-    }
-    let prefixed = |store: &StoreRecord| options.prefix(&store.name).len() as u64;
-    let of_store = |store: &StoreRecord| {
-        let each = RECORD_OVERHEAD + prefixed(store);
-        let of_file =
-            |file: &FileRecord| file.raw_bytes.saturating_add(each.saturating_mul(file.entries));
-        store.files().map(|(_, file)| of_file(file)).fold(0, u64::saturating_add)
-    };
-    let needed = manifest.stores.iter().map(of_store).fold(0, u64::saturating_add);
-    match options.max_memory {
-        Some(limit) if needed > limit => Err(Error::MemoryLimit { needed, limit }),
-        _ => Ok(()),
-    }
+/// A store whose shards are rebuilt.
+struct Building<'p> {
+    plan: &'p StorePlan<'p>,
+    options: &'p RestoreOptions,
+    store: Store,
+    digest: Digest,
 }
 
-/// The segments of every store, in key order, with the digest of what was in the shards.
-fn rebuild_shards(
-    backup: &Backup,
-    options: &RestoreOptions,
-) -> Result<Vec<(Vec<StoreSegment>, Digest)>, Error> {
-    let manifest = backup.manifest();
-    let files: Vec<_> = manifest.files().filter(|(_, kind, _)| *kind == FileKind::Shard).collect();
-    let rebuilt = options.work.for_each(&files, |work, (store, _, record)| {
-        let prefix = options.prefix(&manifest.stores[*store as usize].name);
-        rebuild_shard(backup, *store, record, prefix, work)
+/// What came of replaying a store's deltas.
+struct Replayed {
+    deltas: usize,
+    raw_bytes: u64,
+    stored_bytes: u64,
+    digest: Digest,
+}
+
+/// Rebuilds all shards in parallel, and stitches what belongs together.
+fn rebuild_shards<'p>(
+    plan: &'p Plan<'p>,
+    shards: &[ShardTask<'_>],
+    clock: &Clock,
+) -> Result<Vec<Building<'p>>, Error> {
+    let options = plan.options;
+    let rebuilt = options.work.for_each(shards, |work, task| {
+        rebuild_shard(task, options.range(), work).map_err(|error| match error {
+            Error::Backup(source) => Error::Backup(task.layer.named(source)),
+            other => other,
+        })
     })?;
-    let mut stores: Vec<_> =
-        manifest.stores.iter().map(|_| (Vec::new(), Digest::default())).collect();
-    for ((store, _, _), rebuilt) in files.into_iter().zip(rebuilt) {
-        let (segments, digest) = &mut stores[store as usize];
-        digest.merge(&rebuilt.tally.digest);
-        segments.push(rebuilt.segment);
+    let mut parts: Vec<(Vec<StoreSegment>, Digest)> =
+        plan.stores.iter().map(|_| Default::default()).collect();
+    for (task, (segment, digest)) in shards.iter().zip(rebuilt) {
+        parts[task.at].0.push(segment);
+        parts[task.at].1.merge(&digest);
     }
-    Ok(stores)
+    let stitch = |(of, (segments, digest)): (&'p StorePlan<'p>, (Vec<StoreSegment>, Digest))| {
+        let built = Store::from_segments(clock, options.store.clone(), segments);
+        let place = || Place::new(MANIFEST, Part::Whole);
+        let store = built.map_err(|source| Error::Store { place: place(), source })?;
+        Ok(Building { plan: of, options, store, digest })
+    };
+    plan.stores.iter().zip(parts).map(stitch).collect()
 }
 
 fn rebuild_shard(
-    backup: &Backup,
-    store: u32,
-    record: &FileRecord,
-    prefix: &[u8],
+    task: &ShardTask<'_>,
+    range: Option<&KeyRange>,
     work: &Work,
-) -> Result<Rebuilt, Error> {
-    let file = backup.open_file(source(backup, record)?, store, FileKind::Shard, record)?;
+) -> Result<(StoreSegment, Digest), Error> {
+    let ShardTask { layer, record, prefix, .. } = task;
+    let bytes = source(&layer.backup, record)?;
+    let file = layer.backup.open_file(bytes, layer.store, FileKind::Shard, record)?;
+    match range.filter(|range| !covers(Some(*range), record)) {
+        None => rebuild_whole(&file, task, work),
+        Some(range) => rebuild_part(&file, range, prefix, work),
+    }
+}
+
+fn rebuild_whole(
+    file: &FileReader<Bytes>,
+    task: &ShardTask<'_>,
+    work: &Work,
+) -> Result<(StoreSegment, Digest), Error> {
+    let record = task.record;
     let range = KeyRange {
         lo: Bound::Included(record.first_key.clone()),
         hi: Bound::Included(record.last_key.clone()),
     };
-    let mut rebuild = Rebuild::with_key_prefix(range, prefix);
+    let most = task.record.raw_bytes;
+    let mut rebuild = Rebuild::with_key_prefix(range, task.prefix).with_most_raw_bytes(most);
     let mut buffers = Buffers::default();
     for number in 0..file.blocks() {
         if work.is_cancelled() {
@@ -241,49 +228,112 @@ fn rebuild_shard(
     }
     let rebuilt = rebuild.finish(Place::new(&record.file, Part::Footer))?;
     file.check_end(&rebuilt.last_key, rebuilt.tally)?;
-    Ok(rebuilt)
+    Ok((rebuilt.segment, rebuilt.tally.digest))
 }
 
-/// One store of the backup, its shards rebuilt.
-struct StoreSource<'b> {
-    backup: &'b Backup,
-    number: u32,
-    record: &'b StoreRecord,
-    options: &'b RestoreOptions,
+/// Reads only the blocks that may have keys of the range. Each is checked by its checksums.
+fn rebuild_part(
+    file: &FileReader<Bytes>,
+    range: &KeyRange,
+    prefix: &[u8],
+    work: &Work,
+) -> Result<(StoreSegment, Digest), Error> {
+    let (mut segment, mut digest) = (StoreSegmentBuilder::new(), Digest::default());
+    let (mut sequence, mut buffers) = (Sequence::without_digest(), Buffers::default());
+    let mut joined = prefix.to_vec();
+    for number in first_block(file, range)..file.blocks() {
+        if work.is_cancelled() {
+            return Err(whimbrel_backup::Error::Cancelled.into());
+        }
+        if !reaches(range, file.block_key(number)) {
+            break;
+        }
+        let block = file.block(number, &mut buffers)?;
+        sequence.walk(&block, |key, value| {
+            let Some(value) = value.filter(|_| range.contains(key)) else { return Ok(()) };
+            joined.truncate(prefix.len());
+            joined.extend_from_slice(key);
+            digest.add(key, value);
+            let pushed = segment.push(&joined, value);
+            pushed.map_err(|source| Error::Store { place: block.place().clone(), source })
+        })?;
+        work.add(block.len().into(), 0);
+    }
+    Ok((segment.finish(), digest))
 }
 
-impl StoreSource<'_> {
-    fn build(
+/// The first block that may have keys of the range.
+fn first_block(file: &FileReader<Bytes>, range: &KeyRange) -> usize {
+    match &range.lo {
+        Bound::Included(lo) | Bound::Excluded(lo) => file.block_from(lo),
+        Bound::Unbounded => 0,
+    }
+}
+
+impl Building<'_> {
+    /// Replays the deltas of all layers, and compares after each of them.
+    fn replay(&self, work: &Work) -> Result<Replayed, Error> {
+        let mut done = Replayed { deltas: 0, raw_bytes: 0, stored_bytes: 0, digest: self.digest };
+        for layer in &self.plan.layers {
+            self.replay_layer(layer, &mut done, work)?;
+            self.check(layer, &done.digest)?;
+        }
+        Ok(done)
+    }
+
+    fn replay_layer(
         &self,
-        clock: &Clock,
-        (segments, mut digest): (Vec<StoreSegment>, Digest),
-    ) -> Result<Store, Error> {
-        let built = Store::from_segments(clock, self.options.store.clone(), segments);
-        let place = || Place::new(MANIFEST, Part::Whole);
-        let store = built.map_err(|source| Error::Store { place: place(), source })?;
-        let (work, prefix) = (&self.options.work, self.options.prefix(&self.record.name));
-        for record in &self.record.deltas {
-            let (bytes, kind) = (source(self.backup, record)?, FileKind::ChangeDelta);
-            let file = self.backup.open_file(bytes, self.number, kind, record)?;
-            let applied = replay(&store, &file, prefix, || work.is_cancelled())?;
-            digest.merge(&applied.digest);
+        layer: &Layer<'_>,
+        done: &mut Replayed,
+        work: &Work,
+    ) -> Result<(), Error> {
+        let range = self.options.range();
+        let target = Target { store: &self.store, prefix: self.plan.prefix, range };
+        for (kind, record) in layer.deltas(range) {
+            let replay = || {
+                let bytes = source(&layer.backup, record)?;
+                let file = layer.backup.open_file(bytes, layer.store, kind, record)?;
+                replay(&target, &file, || work.is_cancelled())
+            };
+            let applied = replay().map_err(|error| match error {
+                Error::Backup(source) => Error::Backup(layer.named(source)),
+                other => other,
+            })?;
+            done.digest.merge(&applied.digest);
+            done.deltas += 1;
+            done.raw_bytes += record.raw_bytes;
+            done.stored_bytes += record.bytes;
             work.add(applied.puts + applied.removes, record.raw_bytes);
         }
-        self.check("the number of entries", self.record.entries, digest.count)?;
-        self.check("the digest", self.record.digest, digest.sum)?;
-        if prefix.is_empty()
-            && let Some(running) = store.digest()
-        {
-            self.check("the running digest's count", self.record.entries, running.count)?;
-            self.check("the running digest", self.record.digest, running.sum)?;
-        }
-        Ok(store)
+        Ok(())
     }
 
-    fn check(&self, what: &'static str, expected: u64, got: u64) -> Result<(), Error> {
-        if expected == got {
+    /// The store must be what the manifest of the layer's backup states.
+    fn check(&self, layer: &Layer<'_>, digest: &Digest) -> Result<(), Error> {
+        if self.options.range().is_some() {
             return Ok(());
         }
-        Err(Error::WrongContent { store: self.record.name.clone(), what, expected, got })
+        let stated = layer.record;
+        same(layer, "the number of entries", stated.entries, digest.count)?;
+        same(layer, "the digest", stated.digest, digest.sum)?;
+        if self.plan.prefix.is_empty()
+            && let Some(running) = self.store.digest()
+        {
+            same(layer, "the running digest's count", stated.entries, running.count)?;
+            same(layer, "the running digest", stated.digest, running.sum)?;
+        }
+        Ok(())
     }
+}
+
+fn same(layer: &Layer<'_>, what: &'static str, expected: u64, got: u64) -> Result<(), Error> {
+    if expected == got {
+        return Ok(());
+    }
+    let name = &layer.record.name;
+    let store = match layer.chained {
+        true => format!("{name} of {}", layer.backup.dir().display()),
+        false => name.clone(),
+    };
+    Err(Error::WrongContent { store, what, expected, got })
 }

@@ -5,10 +5,12 @@
 use crate::mutant::{Mutant, order};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
-/// One retired piece of memory.
+/// Retired memory: one piece, or several that one call reclaims.
 pub(crate) struct Item {
     ptr: *mut u8,
-    bytes: usize,
+    /// Pieces, and their bytes.
+    pieces: u64,
+    bytes: u64,
     reclaim: unsafe fn(*mut u8),
     next: *mut Item,
     #[cfg(whimbrel_loom)]
@@ -16,15 +18,16 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    pub(crate) fn new(ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) -> Box<Self> {
-        Box::new(Self {
+    pub(crate) fn new(ptr: *mut u8, pieces: u64, bytes: u64, reclaim: unsafe fn(*mut u8)) -> Self {
+        Self {
             ptr,
+            pieces,
             bytes,
             reclaim,
             next: std::ptr::null_mut(),
             #[cfg(whimbrel_loom)]
             canary: crate::model::Canary::new(),
-        })
+        }
     }
 }
 
@@ -37,8 +40,8 @@ impl Bag {
     }
 
     /// Puts an item in.
-    pub(crate) fn push(&self, item: Box<Item>) {
-        let item = Box::into_raw(item);
+    pub(crate) fn push(&self, item: Item) {
+        let item = Box::into_raw(Box::new(item));
         // ORDERING: Relaxed; the value is only compared, nothing is read through it. Row B5.
         let mut top = self.0.load(Ordering::Relaxed);
         loop {
@@ -66,13 +69,13 @@ impl Bag {
 pub(crate) struct Taken(*mut Item);
 
 impl Taken {
-    /// Reclaims every item; returns their number and their bytes.
+    /// Reclaims every item; returns the number of pieces and their bytes.
     ///
     /// # Safety
     ///
     /// No access can reach the memory of any item in it any more.
     pub(crate) unsafe fn reclaim(self) -> (u64, u64) {
-        let (mut items, mut bytes) = (0, 0);
+        let (mut pieces, mut bytes) = (0, 0);
         let mut next = self.0;
         while !next.is_null() {
             // SAFETY: `push` made it from a box and only one `take` can have returned it.
@@ -80,12 +83,12 @@ impl Taken {
             #[cfg(whimbrel_loom)]
             item.canary.touch();
             next = item.next;
-            items += 1;
-            bytes += item.bytes as u64;
+            pieces += item.pieces;
+            bytes += item.bytes;
             // SAFETY: the caller says that nobody can reach it; who retired it vouched for
             // `reclaim`.
             unsafe { (item.reclaim)(item.ptr) };
         }
-        (items, bytes)
+        (pieces, bytes)
     }
 }

@@ -99,9 +99,6 @@ struct Stripe {
     count: [AtomicU64; RING],
     /// Retired items, by slot.
     bag: [Bag; RING],
-    /// Retired since this stripe last asked for a flush.
-    due_items: Counter,
-    due_bytes: Counter,
     retired: Counter,
     retired_bytes: Counter,
     reclaimed: Counter,
@@ -113,8 +110,6 @@ impl Stripe {
         Self {
             count: std::array::from_fn(|_| AtomicU64::new(0)),
             bag: std::array::from_fn(|_| Bag::new()),
-            due_items: Counter::new(),
-            due_bytes: Counter::new(),
             retired: Counter::new(),
             retired_bytes: Counter::new(),
             reclaimed: Counter::new(),
@@ -145,18 +140,12 @@ impl Stripe {
         self.count[slot(session)].load(order(Mutant::CountRelaxed, Ordering::Acquire)) == 0
     }
 
-    /// Notes a retired item; true when it is time for a flush.
-    fn note_retired(&self, bytes: u64) -> bool {
-        self.retired.add(1);
-        self.retired_bytes.add(bytes);
-        let items = self.due_items.add(1) + 1;
-        let total = self.due_bytes.add(bytes) + bytes;
-        let due = items >= FLUSH_ITEMS || total >= FLUSH_BYTES;
-        if due {
-            self.due_items.reset();
-            self.due_bytes.reset();
-        }
-        due
+    /// Notes retired items, by read-modify-writes; true when it is time for a flush.
+    #[inline]
+    fn note_retired(&self, items: u64, bytes: u64) -> bool {
+        let (items_before, bytes_before) = (self.retired.add(items), self.retired_bytes.add(bytes));
+        let is_due = |before: u64, more: u64, each: u64| before % each + more >= each;
+        is_due(items_before, items, FLUSH_ITEMS) || is_due(bytes_before, bytes, FLUSH_BYTES)
     }
 }
 
@@ -273,6 +262,13 @@ impl Barrier {
             current: self.open_session(),
             terminated: self.terminated_session(),
         }
+    }
+
+    /// Whether something was handed over and not reclaimed. A hint, beside others who do either.
+    #[must_use]
+    pub fn has_unreclaimed(&self) -> bool {
+        let stats = self.stats();
+        stats.retired != stats.reclaimed
     }
 
     #[inline]
@@ -462,19 +458,37 @@ impl Guard<'_> {
     ///
     /// - `ptr` is unlinked: an access that begins now cannot reach it. It is retired only once.
     /// - `reclaim(ptr)` may be called from any thread, and does not panic.
+    #[inline]
     pub unsafe fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
-        let item = Item::new(ptr, bytes, reclaim);
+        // SAFETY: the caller's promise.
+        unsafe { self.retire_several(ptr, 1, bytes, reclaim) };
+    }
+
+    /// As [`Guard::retire`], for so many pieces that one call of `reclaim` frees together.
+    ///
+    /// # Safety
+    ///
+    /// As there, for each of the pieces.
+    pub(crate) unsafe fn retire_several(
+        &self,
+        ptr: *mut u8,
+        pieces: usize,
+        bytes: usize,
+        reclaim: unsafe fn(*mut u8),
+    ) {
+        let (pieces, bytes) = (pieces as u64, bytes as u64);
+        let stripe = &self.barrier.stripes[self.stripe];
+        let is_due = stripe.note_retired(pieces, bytes);
         self.barrier.step();
         if !planted(Mutant::RetireNoFence) {
             // ORDERING: SeqCst fence; pairs with the fence in `pin`: an access of a later session
-            // than the one read next sees the unlinking. Row B4.
-            fence(Ordering::SeqCst);
+            // than the one read next sees the unlinking. Behind the counting. Row B4.
+            fence_behind_rmw();
         }
         let open = self.barrier.open_session();
         let session = if planted(Mutant::RetireOwnSession) { self.session } else { open };
-        let stripe = &self.barrier.stripes[self.stripe];
-        stripe.bag[slot(session)].push(item);
-        if stripe.note_retired(bytes as u64) {
+        stripe.bag[slot(session)].push(Item::new(ptr, pieces, bytes, reclaim));
+        if is_due {
             self.barrier.flush();
         }
     }

@@ -55,6 +55,6 @@ pub mod sync;
 pub use barrier::{Barrier, BarrierStats, Guard, Ticket};
 pub use error::{BulkError, KeyTooLong};
 pub use list::{
-    Compacted, EMPTY, FindOrInsert, List, MAX_KEY_LEN, Record, SEALED, Seen, Segment,
+    Compacted, EMPTY, FindOrInsert, Found, List, MAX_KEY_LEN, Record, Run, SEALED, Seen, Segment,
     SegmentBuilder, Shape,
 };

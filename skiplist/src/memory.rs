@@ -53,6 +53,12 @@ pub unsafe fn free(at: NonNull<u8>, layout: Layout) {
     unsafe { imp::free(at.as_ptr(), layout) };
 }
 
+/// Begins to load what lies at an address, which need not be valid.
+#[inline]
+pub fn prefetch(at: NonNull<u8>) {
+    crate::list::prefetch(at.as_ptr().expose_provenance() as u64, 1);
+}
+
 /// Bytes that an allocation of this layout takes, those that are lost to its size class included.
 #[must_use]
 #[inline]

@@ -103,6 +103,8 @@ mutants! {
     RelaxedSeal,
     /// A rebuild does not acquire the seal of a record that it drops.
     RelaxedSealLoad,
+    /// Who finds a key sealed does not acquire the seal.
+    RelaxedAbsence,
     /// The load of a head does not acquire.
     RelaxedHeadLoad,
     /// The setting of a head does not release.
@@ -209,6 +211,10 @@ mutants! {
     HeadByStore,
     /// The height is raised before the level has its head.
     HeightBeforeHead,
+    /// A splice reads the words of a block before it is frozen.
+    SplicedBeforeFreeze,
+    /// A splice goes in although a record lies in its range.
+    SplicedOverRecords,
 }
 
 /// Whether this defect was planted.

@@ -12,6 +12,9 @@
 
 #[cfg(any(whimbrel_shuttle, whimbrel_delay))]
 mod stepped;
+mod striped;
+
+pub use striped::Striped;
 
 #[cfg(not(any(whimbrel_loom, whimbrel_shuttle)))]
 pub use std::sync::{Arc, Mutex, MutexGuard};
@@ -124,12 +127,6 @@ impl Counter {
     pub fn sub(&self, n: u64) {
         // ORDERING: Relaxed; as in `add`.
         self.0.fetch_sub(n, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    /// Sets the counter to zero.
-    pub fn reset(&self) {
-        // ORDERING: Relaxed; as in `add`.
-        self.0.store(0, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Sets the counter.

@@ -5,7 +5,9 @@ use std::ops::{Bound, ControlFlow};
 
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
-use whimbrel_skiplist::{Barrier, BulkError, List, MAX_KEY_LEN, SEALED, SegmentBuilder, Shape};
+use whimbrel_skiplist::{
+    Barrier, BulkError, Compacted, List, MAX_KEY_LEN, SEALED, SegmentBuilder, Shape,
+};
 
 fn new_list() -> List {
     List::new(Arc::new(Barrier::new()))
@@ -274,4 +276,25 @@ fn a_bulk_load_that_needs_more_levels_is_refused() {
         builder.push(key, 0, |_| 2).expect("ascending keys");
     }
     let _ = List::from_segments(Arc::new(Barrier::new()), vec![builder.finish()]);
+}
+
+/// A process may have thousands of lists that are all but empty.
+#[test]
+fn a_list_that_holds_little_takes_little() {
+    let list = new_list();
+    let empty = list.bytes();
+    assert!(empty <= 256, "{empty} bytes without a record");
+    let mut bytes = Vec::new();
+    for n in 0..45_u8 {
+        insert(&list, &[n]);
+        assert!(keys_of(&list).into_iter().eq((0..=n).map(|n| vec![n])));
+        bytes.push(list.bytes());
+    }
+    // Records of 32 bytes; the small block makes room for one of the usual size, once.
+    assert!(bytes[10] <= empty + 11 * 32 && bytes[11] > bytes[10] + 256, "{bytes:?}");
+    assert!(bytes[44] <= bytes[11] + 33 * 32, "{bytes:?}");
+    (0..45_u8).for_each(|n| remove(&list, &[n]));
+    let (all, g) = (Bound::Unbounded, list.barrier().pin());
+    assert_eq!(list.compact(all, all, 100, &mut Compacted::default(), &g), None);
+    assert_eq!(list.bytes(), empty, "when all are gone");
 }

@@ -36,9 +36,9 @@ const CODEC_LZ4: u8 = 1;
 pub struct BlockBuilder {
     kind: BlockKind,
     options: BlockOptions,
-    raw: Vec<u8>,
+    raw: Buffer,
     restarts: Vec<u32>,
-    previous: Vec<u8>,
+    previous: Buffer,
     entries: u32,
     since_restart: u32,
     packed: Vec<u8>,
@@ -50,7 +50,7 @@ impl std::fmt::Debug for BlockBuilder {
         f.debug_struct("BlockBuilder")
             .field("kind", &self.kind)
             .field("entries", &self.entries)
-            .field("raw_bytes", &self.raw.len())
+            .field("raw_bytes", &self.raw.len)
             .finish_non_exhaustive()
     }
 }
@@ -62,9 +62,9 @@ impl BlockBuilder {
         Self {
             kind,
             options,
-            raw: Vec::new(),
+            raw: Buffer::default(),
             restarts: Vec::new(),
-            previous: Vec::new(),
+            previous: Buffer::default(),
             entries: 0,
             since_restart: 0,
             packed: Vec::new(),
@@ -87,13 +87,13 @@ impl BlockBuilder {
     /// The key added last, also after its block was finished; empty before the first.
     #[must_use]
     pub fn last_key(&self) -> &[u8] {
-        &self.previous
+        self.previous.get()
     }
 
     /// Raw bytes of the block so far, restart points included.
     #[must_use]
     pub fn size_estimate(&self) -> usize {
-        self.raw.len() + 4 * self.restarts.len()
+        self.raw.len + 4 * self.restarts.len()
     }
 
     /// True when an entry of these lengths still belongs into this block.
@@ -120,9 +120,7 @@ impl BlockBuilder {
             let (key, len) = (KeyExcerpt::of(key), value.len());
             return Err(Error::ValueTooLong { key, len, limit: MAX_VALUE_LEN });
         }
-        self.add_key(key, value.len(), len_u32(value.len()) + 1)?;
-        self.raw.extend_from_slice(value);
-        Ok(())
+        self.add_key(key, value, len_u32(value.len()) + 1)
     }
 
     /// Adds the remove of a key.
@@ -133,54 +131,69 @@ impl BlockBuilder {
         if self.kind != BlockKind::Changes {
             return Err(Error::RemoveAmongEntries { key: KeyExcerpt::of(key) });
         }
-        self.add_key(key, 0, 0)
+        self.add_key(key, &[], 0)
     }
 
     #[inline]
-    fn add_key(&mut self, key: &[u8], value_len: usize, value_word: u32) -> Result<(), Error> {
+    fn add_key(&mut self, key: &[u8], value: &[u8], value_word: u32) -> Result<(), Error> {
         if key.len() > MAX_KEY_LEN {
             return Err(Error::KeyTooLong { len: key.len(), limit: MAX_KEY_LEN });
         }
-        if self.entries > 0 && !self.fits(key.len(), value_len) {
+        if self.entries > 0 && !self.fits(key.len(), value.len()) {
             return Err(Error::BlockFull { key: KeyExcerpt::of(key) });
         }
         let mut shared = 0;
         if self.entries > 0 {
-            shared = common_prefix(&self.previous, key);
-            if key[shared..] <= self.previous[shared..] {
+            let previous = self.previous.get();
+            shared = common_prefix(previous, key);
+            // The first byte that is not shared decides; where there is none, the shorter key is smaller.
+            let ascends = match (previous.get(shared), key.get(shared)) {
+                (Some(old), Some(new)) => old < new,
+                (old, new) => old.is_none() && new.is_some(),
+            };
+            if !ascends {
                 return Err(self.out_of_order(key));
             }
         }
         if self.entries == 0 || self.since_restart == self.options.restart_interval {
             shared = 0;
             self.since_restart = 0;
-            self.restarts.push(len_u32(self.raw.len()));
+            self.restarts.push(len_u32(self.raw.len));
         }
         self.since_restart += 1;
         self.entries += 1;
         let rest = &key[shared..];
         let (shared_len, rest_len) = (len_u32(shared), len_u32(rest.len()));
+        // With room for the restart points, so that a huge value is not copied for their sake.
+        let restarts = 4 * self.restarts.len();
+        self.raw.reserve(ENTRY_LENGTHS_MAX + rest.len() + value.len() + restarts);
         if shared_len | rest_len | value_word < 0x80 {
             let lengths = [shared_len, rest_len, value_word].map(|len| len.to_le_bytes()[0]);
-            self.raw.extend_from_slice(&lengths);
+            self.raw.put_array(lengths);
         } else {
-            put_varint(&mut self.raw, shared_len);
-            put_varint(&mut self.raw, rest_len);
-            put_varint(&mut self.raw, value_word);
+            self.put_long_lengths([shared_len, rest_len, value_word]);
         }
-        self.raw.extend_from_slice(rest);
-        self.previous.truncate(shared);
-        self.previous.extend_from_slice(rest);
-        debug_assert_eq!(self.previous, key, "the kept key is the one that was added");
+        self.raw.put(rest);
+        self.raw.put(value);
+        self.previous.len = 0;
+        self.previous.reserve(key.len());
+        self.previous.put(key);
         debug_assert!(varint_len(value_word) <= 5, "value lengths fit five groups");
         Ok(())
+    }
+
+    #[inline(never)]
+    fn put_long_lengths(&mut self, lengths: [u32; 3]) {
+        let mut bytes = Vec::with_capacity(ENTRY_LENGTHS_MAX);
+        lengths.into_iter().for_each(|length| put_varint(&mut bytes, length));
+        self.raw.put(&bytes);
     }
 
     #[cold]
     fn out_of_order(&self, key: &[u8]) -> Error {
         Error::OutOfOrder {
             place: Place::new("block being built", Part::Whole),
-            previous: KeyExcerpt::of(&self.previous),
+            previous: KeyExcerpt::of(self.previous.get()),
             got: KeyExcerpt::of(key),
         }
     }
@@ -193,11 +206,12 @@ impl BlockBuilder {
         if self.entries == 0 {
             return Err(Error::EmptyBlock);
         }
+        self.raw.reserve(4 * self.restarts.len());
         for restart in &self.restarts {
-            self.raw.extend_from_slice(&restart.to_le_bytes());
+            self.raw.put_array(restart.to_le_bytes());
         }
         debug_assert!(
-            self.entries == 1 || self.raw.len() <= MAX_SHARED_RAW_LEN,
+            self.entries == 1 || self.raw.len <= MAX_SHARED_RAW_LEN,
             "fits() keeps shared blocks small"
         );
         let start = out.len();
@@ -216,21 +230,22 @@ impl BlockBuilder {
     }
 
     fn store_into(&mut self, out: &mut Vec<u8>) -> u8 {
+        let raw = self.raw.get();
         if self.options.compression == Compression::Lz4 {
-            let room = get_maximum_output_size(self.raw.len());
+            let room = get_maximum_output_size(raw.len());
             if self.packed.len() < room {
                 self.packed.resize(room, 0);
             }
             // An error means that the room was too small, which the bound excludes; raw is right then
             // as well.
-            if let Ok(len) = compress_into_with_table(&self.raw, &mut self.packed, &mut self.table)
-                && len <= self.raw.len() / 8 * 7
+            if let Ok(len) = compress_into_with_table(raw, &mut self.packed, &mut self.table)
+                && len <= raw.len() / 8 * 7
             {
                 out.extend_from_slice(&self.packed[..len]);
                 return CODEC_LZ4;
             }
         }
-        out.extend_from_slice(&self.raw);
+        out.extend_from_slice(raw);
         CODEC_RAW
     }
 
@@ -241,26 +256,90 @@ impl BlockBuilder {
         header[5] = self.kind.number();
         header[6] = codec;
         header[8..12].copy_from_slice(&len_u32(stored_len).to_le_bytes());
-        header[12..16].copy_from_slice(&len_u32(self.raw.len()).to_le_bytes());
+        header[12..16].copy_from_slice(&len_u32(self.raw.len).to_le_bytes());
         header[16..20].copy_from_slice(&self.entries.to_le_bytes());
         header[20..24].copy_from_slice(&len_u32(self.restarts.len()).to_le_bytes());
         header
     }
 
     fn reset(&mut self) {
-        self.raw.clear();
+        self.raw.len = 0;
         self.restarts.clear();
         self.entries = 0;
         self.since_restart = 0;
         // One huge value must not keep its memory for the life of the builder.
         let keep = 4 * self.options.block_bytes.max(64 << 10);
-        if self.raw.capacity() > keep {
-            self.raw.shrink_to(keep);
+        if self.raw.bytes.len() > keep {
+            self.raw = Buffer::default();
         }
         if self.packed.len() > keep {
             self.packed.truncate(keep);
             self.packed.shrink_to_fit();
         }
+    }
+}
+
+/// Bytes that grow at the end. There is room behind them, so that short pieces are written at known places
+/// instead of being handed to a general copy.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    #[inline]
+    fn get(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Makes room for so many bytes more. Each of the other methods writes into room that was made.
+    #[inline]
+    fn reserve(&mut self, more: usize) {
+        if self.bytes.len() - self.len < more {
+            self.grow(more);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, more: usize) {
+        self.bytes.resize((2 * self.bytes.len()).max(self.len + more).max(64), 0);
+    }
+
+    #[inline]
+    fn put_array<const N: usize>(&mut self, from: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&from);
+        self.len += N;
+    }
+
+    #[inline]
+    fn put(&mut self, from: &[u8]) {
+        copy_short(&mut self.bytes[self.len..self.len + from.len()], from);
+        self.len += from.len();
+    }
+}
+
+/// Copies to a slice of the same length; few bytes without a call, by their first and last ones.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        8..=16 => copy_ends::<8>(to, from),
+        17..=32 => copy_ends::<16>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+        return to.copy_from_slice(from);
+    };
+    if let Some(to) = to.first_chunk_mut::<N>() {
+        *to = *first;
+    }
+    if let Some(to) = to.last_chunk_mut::<N>() {
+        *to = *last;
     }
 }
 

@@ -34,10 +34,16 @@
 //! binary search over restart points and a walk of at most one interval.
 
 mod build;
+mod cursor;
+mod header;
 mod read;
+mod walk;
 
 pub use build::BlockBuilder;
-pub use read::{Block, BlockDecoder, BlockHeader, Entries, Entry};
+pub use cursor::BlockCursor;
+pub use header::BlockHeader;
+pub use read::{Block, BlockDecoder, OwnedBlock};
+pub use walk::{Entries, Entry};
 
 use crate::Error;
 use crate::error::Place;

@@ -96,7 +96,8 @@ fn try_write_files(backup: &BackupWriter<'_>) -> Result<Manifest, Error> {
     let store = |name: &str, entries: &Entries, shards, deltas| {
         let digest = tally(entries).digest;
         let (entries, digest) = (digest.count, digest.sum);
-        StoreRecord { name: name.to_owned(), entries, digest, shards, deltas }
+        let name = name.to_owned();
+        StoreRecord { name, entries, digest, shards, gc_deltas: vec![], deltas }
     };
     let mut manifest = Manifest::new(backup.id(), 1_700_000_000_000, 42);
     let towns_shards = vec![shard(backup, 1, 2, &towns().iter().collect::<Vec<_>>())?];

@@ -7,7 +7,7 @@ use whimbrel_skiplist::model::{self, Sessions, Step, Stopped};
 use whimbrel_skiplist::sync::Arc;
 use whimbrel_skiplist::sync::atomic::Ordering;
 use whimbrel_skiplist::{
-    Barrier, Compacted, FindOrInsert, Guard, List, Record, SEALED, SegmentBuilder, Shape,
+    Barrier, Compacted, FindOrInsert, Guard, List, Record, Run, SEALED, SegmentBuilder, Shape,
 };
 
 /// One step of a thread.
@@ -29,6 +29,8 @@ pub(crate) enum Op {
     Move(u8),
     /// Compacts all blocks of level 0.
     Compact,
+    /// Puts all keys in as blocks of their own, or none of them.
+    Splice(&'static [u8]),
     /// Stops for ever in the middle of the operation.
     Stop(Step, &'static Op),
 }
@@ -95,6 +97,16 @@ impl World {
             Op::Compact => {
                 let all = (Bound::Unbounded, Bound::Unbounded);
                 list.compact(all.0, all.1, usize::MAX, &mut Compacted::default(), g);
+            }
+            Op::Splice(keys) => {
+                let mut run = Run::new();
+                for key in keys {
+                    run.push(&[*key], 0, |_| 2).expect("ascending keys");
+                }
+                if let Ok(records) = list.splice(run, g) {
+                    assert!(records.iter().zip(keys).all(|(one, key)| one.key() == [*key]));
+                    seen.extend(keys.iter().map(|key| Event::Inserted(*key)));
+                }
             }
             Op::Seal(key) => {
                 self.seal(key, g, seen);
@@ -260,11 +272,13 @@ fn one(world: &World, sessions: Option<&Sessions>, op: Op, seen: &mut Vec<Event>
 /// Keys that a thread may insert or seal.
 fn touched(ops: &[Op]) -> BTreeSet<u8> {
     ops.iter()
-        .filter_map(|op| match op {
-            Op::Put(key) | Op::Seal(key) | Op::Remove(key) => Some(*key),
-            Op::Stop(_, Op::Put(key)) => Some(*key),
-            _ => None,
+        .flat_map(|op| match op {
+            Op::Put(key) | Op::Seal(key) | Op::Remove(key) => std::slice::from_ref(key),
+            Op::Stop(_, Op::Put(key)) => std::slice::from_ref(key),
+            Op::Splice(keys) => keys,
+            _ => &[],
         })
+        .copied()
         .collect()
 }
 

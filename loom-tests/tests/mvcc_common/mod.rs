@@ -2,10 +2,12 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
 
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use whimbrel_loom_tests::{Bound, explore};
 use whimbrel_mvcc::{
-    Capture, CaptureOptions, Captured, Clock, Snapshot, Store, StoreOptions, StoreSegmentBuilder,
+    Capture, CaptureOptions, Captured, Clock, Ingest, IngestMode, IngestOptions, IngestReport,
+    Observation, Snapshot, Store, StoreOptions, StoreSegmentBuilder, UnlinkAnswer, UnlinkObserver,
 };
 
 /// Two keys: a store of both is one block.
@@ -21,8 +23,53 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// For models whose capture outlives the thread that started it. Not part of what is explored.
     pub(crate) capture: std::sync::Mutex<Option<Capture>>,
+    /// An ingest that was begun by another thread than the one that ends it. Not part of what is explored.
+    ingest: std::sync::Mutex<Option<Ingest>>,
     /// Snapshots that outlive the thread that took them. Not part of what is explored.
     held: std::sync::Mutex<Vec<Snapshot>>,
+    /// The observation there is, and what its observer was told. Not part of what is explored.
+    observed: std::sync::Mutex<(Option<Observation>, Option<std::sync::Arc<Told>>)>,
+}
+
+/// An observer: the values of `A` and `B` that it was told; 0: not yet.
+///
+/// Relaxed: who must have been told before gets its order from what it read, or the model fails.
+#[derive(Default)]
+pub(crate) struct Told([AtomicU64; 2]);
+
+impl Told {
+    pub(crate) fn values(&self) -> [u8; 2] {
+        let value = |at: usize| u8::try_from(self.0[at].load(Ordering::Relaxed)).expect("a byte");
+        [value(0), value(1)]
+    }
+}
+
+impl UnlinkObserver for Told {
+    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
+        let before = self.0[usize::from(key == B)].swap(value[0].into(), Ordering::Relaxed);
+        assert_eq!(before, 0, "told twice of {key:?}, then {value:?}");
+        UnlinkAnswer::Taken
+    }
+}
+
+/// The values of `A` and `B` that a walk finds; 0: missed.
+pub(crate) fn walk(observation: &Observation) -> [u8; 2] {
+    let (mut walk, mut values) = (observation.walk(..), [0; 2]);
+    while walk.advance() {
+        for (key, value) in walk.entries() {
+            values[usize::from(key == B)] = value[0];
+        }
+    }
+    values
+}
+
+/// What was walked is of the observed number, and of what was missed the observer was told before.
+pub(crate) fn check_walked(walked: [u8; 2], told: &Told, expected: [u8; 2]) {
+    let told = told.values();
+    for at in 0..2 {
+        let got = if walked[at] == 0 { told[at] } else { walked[at] };
+        assert_eq!(got, expected[at], "walked {walked:?}, told {told:?} of {expected:?}");
+    }
 }
 
 impl World {
@@ -53,8 +100,9 @@ impl World {
     }
 
     fn of(clock: Clock, store: Store) -> Self {
-        let (capture, held) = (std::sync::Mutex::new(None), std::sync::Mutex::default());
-        Self { store, clock, capture, held }
+        let (capture, ingest) = (std::sync::Mutex::new(None), std::sync::Mutex::new(None));
+        let (held, observed) = (std::sync::Mutex::default(), std::sync::Mutex::default());
+        Self { store, clock, capture, ingest, held, observed }
     }
 
     pub(crate) fn put(&self, key: &[u8], value: u8) {
@@ -89,6 +137,36 @@ impl World {
         drop(capture);
     }
 
+    /// Begins an ingest and puts all its entries in place; 0 stands for a removal.
+    pub(crate) fn start_ingest(&self, mode: IngestMode, entries: &[(&[u8], u8)]) {
+        let ingest = self.begin_ingest(mode);
+        Self::fill_ingest(&self.store, &ingest, entries);
+        *self.ingest.lock().expect("not poisoned") = Some(ingest);
+    }
+
+    pub(crate) fn begin_ingest(&self, mode: IngestMode) -> Ingest {
+        let options = IngestOptions::new().with_mode(mode);
+        Ingest::begin(&[&self.store], options).expect("the only one")
+    }
+
+    pub(crate) fn fill_ingest(store: &Store, ingest: &Ingest, entries: &[(&[u8], u8)]) {
+        let mut part = ingest.part(store).expect("of this store");
+        for (key, value) in entries {
+            let put = if *value == 0 { part.remove(key) } else { part.put(key, &[*value]) };
+            put.expect("ascending keys");
+        }
+    }
+
+    pub(crate) fn commit_ingest(&self) -> IngestReport {
+        let ingest = self.ingest.lock().expect("not poisoned").take();
+        ingest.expect("begun").commit().expect("without a condition")
+    }
+
+    pub(crate) fn cancel_ingest(&self) {
+        let ingest = self.ingest.lock().expect("not poisoned").take();
+        ingest.expect("begun").cancel();
+    }
+
     /// Takes a snapshot that stays open until [`World::release`].
     pub(crate) fn hold(&self) {
         let snapshot = self.store.snapshot();
@@ -99,6 +177,34 @@ impl World {
     pub(crate) fn release(&self) {
         let held = std::mem::take(&mut *self.held.lock().expect("not poisoned"));
         drop(held);
+    }
+
+    /// Takes a snapshot and gives it up for an observer.
+    pub(crate) fn observe(&self) {
+        self.observe_snapshot(self.store.snapshot());
+    }
+
+    pub(crate) fn observe_snapshot(&self, snapshot: Snapshot) {
+        let told = std::sync::Arc::new(Told::default());
+        let observation = snapshot.observe_unlinks(told.clone()).expect("the only one");
+        *self.observed.lock().expect("not poisoned") = (Some(observation), Some(told));
+    }
+
+    /// The observation, for the one thread that has to do with it.
+    pub(crate) fn take_observation(&self) -> Option<Observation> {
+        self.observed.lock().expect("not poisoned").0.take()
+    }
+
+    /// What the observer was told.
+    pub(crate) fn told(&self) -> std::sync::Arc<Told> {
+        self.observed.lock().expect("not poisoned").1.clone().expect("observed")
+    }
+
+    /// Ends the observation, if there is one.
+    pub(crate) fn finish(&self) {
+        if let Some(observation) = self.take_observation() {
+            observation.finish().expect("the observer goes on");
+        }
     }
 
     /// The keys captured since the last time.
@@ -122,6 +228,7 @@ impl World {
     /// All garbage is found, and everything that was retired is reclaimed.
     fn check_clean(&self) {
         self.stop_capture();
+        self.finish();
         self.release();
         for _ in 0..3 {
             self.store.collect_all();

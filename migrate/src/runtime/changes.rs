@@ -61,7 +61,7 @@ pub(crate) fn write_changes(
         put_bound(&mut head, &interval.hi);
         emit(head)?;
         let mut out = BlockWriter::new(ENTRIES, BlockKind::Entries);
-        let mut cursor = store.snapshot().range(interval.clone());
+        let mut cursor = store.snapshot_named("migration round").range(interval.clone());
         while let Some((key, value)) = cursor.next_entry() {
             out.put(key, value, &mut emit)?;
             entries += 1;
@@ -119,6 +119,9 @@ impl BlockWriter {
     }
 }
 
+/// Hears of every key that is changed, and of its value; none: removed.
+pub(crate) type Seen<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
+
 /// Applies the messages of rounds to a staging store that nobody else sees.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeApplier {
@@ -128,10 +131,16 @@ pub(crate) struct ChangeApplier {
 }
 
 impl ChangeApplier {
-    pub(crate) fn apply(&mut self, store: &Store, message: &[u8]) -> Result<u64, ChangeError> {
+    /// Applies a message. `seen` hears of every key that it changes, and of the value.
+    pub(crate) fn apply(
+        &mut self,
+        store: &Store,
+        message: &[u8],
+        seen: Seen<'_>,
+    ) -> Result<u64, ChangeError> {
         let (&tag, rest) = message.split_first().ok_or(ChangeError::Form)?;
         match (tag, self.interval.take()) {
-            (CHANGES, None) => self.changes(store, rest),
+            (CHANGES, None) => self.changes(store, rest, seen),
             (INTERVAL, None) => {
                 let mut rest = rest;
                 let lo = take_bound(&mut rest).ok_or(ChangeError::Form)?;
@@ -141,13 +150,14 @@ impl ChangeApplier {
             }
             (ENTRIES, Some((range, keys))) => {
                 self.interval = Some((range, keys));
-                self.entries(store, rest)
+                self.entries(store, rest, seen)
             }
             (INTERVAL_END, Some((range, keys))) if rest.is_empty() => {
-                let mut cursor = store.snapshot().range(range);
+                let mut cursor = store.snapshot_named("migration round").range(range);
                 while let Some((key, _)) = cursor.next_entry() {
                     if !keys.contains(key) {
                         store.remove(key)?;
+                        seen(key, None);
                     }
                 }
                 Ok(0)
@@ -161,7 +171,7 @@ impl ChangeApplier {
         self.interval.is_none()
     }
 
-    fn changes(&mut self, store: &Store, bytes: &[u8]) -> Result<u64, ChangeError> {
+    fn changes(&mut self, store: &Store, bytes: &[u8], seen: Seen<'_>) -> Result<u64, ChangeError> {
         let place = Place::new("change delta", Part::Whole);
         let block = self.decoder.decode(bytes, place)?;
         if block.kind() != BlockKind::Changes {
@@ -173,11 +183,12 @@ impl ChangeApplier {
                 Some(value) => store.put(key, value)?,
                 None => drop(store.remove(key)?),
             }
+            seen(key, value);
         }
         Ok(u64::from(block.len()))
     }
 
-    fn entries(&mut self, store: &Store, bytes: &[u8]) -> Result<u64, ChangeError> {
+    fn entries(&mut self, store: &Store, bytes: &[u8], seen: Seen<'_>) -> Result<u64, ChangeError> {
         let place = Place::new("interval", Part::Whole);
         let block = self.decoder.decode(bytes, place)?;
         let Some((range, keys)) = &mut self.interval else { return Err(ChangeError::Form) };
@@ -187,6 +198,7 @@ impl ChangeApplier {
                 return Err(ChangeError::Form);
             };
             store.put(key, value)?;
+            seen(key, Some(value));
             keys.insert(key.to_vec());
         }
         Ok(u64::from(block.len()))
@@ -242,11 +254,22 @@ mod tests {
         let captured = capture.drain();
         assert_eq!(captured.intervals.is_empty(), max_bytes > 1 << 20);
         let mut applier = ChangeApplier::default();
+        // What is seen must lead another copy to the same.
+        let mirror = Store::with_options(&clock, options());
+        to.snapshot().scan(.., |key, value| {
+            mirror.put(key, value).expect("put");
+            std::ops::ControlFlow::Continue(())
+        });
         for _ in 0..2 {
-            let emit = |message: Vec<u8>| applier.apply(&to, &message).map(|_| ());
+            let mut seen = |key: &[u8], value: Option<&[u8]>| match value {
+                Some(value) => mirror.put(key, value).expect("put"),
+                None => drop(mirror.remove(key).expect("remove")),
+            };
+            let emit = |message: Vec<u8>| applier.apply(&to, &message, &mut seen).map(|_| ());
             write_changes(&from, &captured, emit).expect("a round");
             assert!(applier.is_between_messages());
             assert_eq!(from.digest(), to.digest(), "also after the same round again");
+            assert_eq!(from.digest(), mirror.digest(), "what was seen is what was applied");
         }
     }
 
@@ -262,7 +285,8 @@ mod tests {
         for message in
             [&b""[..], &[9], &[INTERVAL, 1], &[ENTRIES, 0], &[INTERVAL_END], &[CHANGES, 1]]
         {
-            assert!(ChangeApplier::default().apply(&store, message).is_err(), "{message:?}");
+            let applied = ChangeApplier::default().apply(&store, message, &mut |_, _| ());
+            assert!(applied.is_err(), "{message:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use crate::protocol::target::{
 };
 use crate::protocol::{CasAnswer, Job};
 use crate::server::Inner;
-use crate::{Attempt, Error, Frame, Kind, Mode, NodeId, SlotRecord};
+use crate::{Attempt, Error, Frame, Kind, Mode, NodeId, Slot, SlotKeeper, SlotRecord};
 
 /// How often the source hears that the copy goes on.
 const PROGRESS: Duration = Duration::from_millis(100);
@@ -53,6 +53,8 @@ pub(crate) struct TargetRun {
     keys: Arc<AtomicU64>,
     staging: Option<Store>,
     applier: ChangeApplier,
+    /// The copy is not wanted any more.
+    over: Arc<AtomicBool>,
     /// The source's digest, from its last round.
     expected: Option<Sum>,
     got: Sum,
@@ -108,6 +110,7 @@ pub(crate) async fn receive(
         keys: Arc::default(),
         staging: None,
         applier: ChangeApplier::default(),
+        over: Arc::default(),
         expected: None,
         got: Sum { count: 0, sum: 0 },
         reason: String::new(),
@@ -132,6 +135,10 @@ pub(crate) async fn offered(
     // A task that has just ended lets the connection drop: the source asks again.
     let _ = incoming.control.send(Control::Offer(connection)).await;
     Ok(())
+}
+
+fn not_kept(error: &impl std::fmt::Display) -> String {
+    format!("the copy cannot be made durable: {error}")
 }
 
 impl TargetRun {
@@ -259,18 +266,46 @@ impl TargetRun {
         let catching_up = matches!(self.state.phase, TargetPhase::CatchingUp { .. });
         let staging = self.staging.clone().filter(|_| catching_up)?;
         let mut applier = std::mem::take(&mut self.applier);
+        let (keeper, slot, copy) = (self.keeper(), self.slot(), self.copy());
         let work = move || {
-            let applied = applier.apply(&staging, &message);
-            (applier, applied)
+            let mut kept = Vec::new();
+            let mut keep = |key: &[u8], value: Option<&[u8]>| {
+                if keeper.is_some() {
+                    kept.push((key.to_vec(), value.map(<[u8]>::to_vec)));
+                }
+            };
+            let applied = applier.apply(&staging, &message, &mut keep);
+            let done = match (applied, keeper) {
+                (Ok(_), Some(keeper)) => {
+                    let done = keeper.changes(slot, copy, &kept);
+                    done.map_err(|error| not_kept(&error))
+                }
+                (Ok(_), None) => Ok(()),
+                (Err(error), _) => Err(format!("a round is damaged: {error}")),
+            };
+            (applier, done)
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok((applier, Ok(_))) => {
+            Ok((applier, Ok(()))) => {
                 self.applier = applier;
                 None
             }
-            Ok((_, Err(error))) => Some(self.failed(&format!("a round is damaged: {error}"))),
+            Ok((_, Err(error))) => Some(self.failed(&error)),
             Err(_) => Some(self.failed(&Error::ShuttingDown)),
         }
+    }
+
+    fn keeper(&self) -> Option<Arc<dyn SlotKeeper>> {
+        self.inner.options.keeper.clone()
+    }
+
+    fn slot(&self) -> Slot {
+        self.state.job.attempt.slot
+    }
+
+    /// What the keeper calls the copy.
+    fn copy(&self) -> u64 {
+        self.state.job.attempt.id.as_u64()
     }
 
     async fn perform(&mut self, action: TargetAction) {
@@ -280,7 +315,23 @@ impl TargetRun {
                 let (inner, hello) = (self.inner.clone(), self.hello.clone());
                 let (attempt, keys) = (self.state.job.attempt, self.keys.clone());
                 let pull = pull_all(inner, attempt, hello, self.ranges, keys);
-                self.pulling = Some(tokio::spawn(pull));
+                let (keeper, slot, copy) = (self.keeper(), self.slot(), self.copy());
+                let over = Arc::clone(&self.over);
+                self.pulling = Some(tokio::spawn(async move {
+                    let store = pull.await?;
+                    let Some(keeper) = keeper else { return Ok(store) };
+                    let work = move || {
+                        let kept = keeper.keep(slot, copy, &store);
+                        // Whoever gives the migration up does not wait for this.
+                        // ORDERING: Acquire; pairs with the Release in `DropStaging`. Row M2.
+                        if over.load(Ordering::Acquire) {
+                            keeper.void(slot, copy);
+                        }
+                        kept.map(|()| store).map_err(|cause| Error::NotKept { slot, cause })
+                    };
+                    let kept = tokio::task::spawn_blocking(work).await;
+                    kept.unwrap_or(Err(Error::ShuttingDown))
+                }));
             }
             TargetAction::ApplyRound(_) => {
                 let whole = self.applier.is_between_messages();
@@ -292,7 +343,8 @@ impl TargetRun {
                 self.got = digest.into();
                 let whole = self.applier.is_between_messages();
                 let equal = whole && self.expected == Some(self.got);
-                self.queue.push_back(TargetEvent::Compared { equal });
+                let event = if equal { self.keep_whole().await } else { None };
+                self.queue.push_back(event.unwrap_or(TargetEvent::Compared { equal }));
             }
             TargetAction::Send(message) => self.say(message).await,
             TargetAction::Cas { expected, new } => {
@@ -307,15 +359,35 @@ impl TargetRun {
                 cell.replace_store(self.staging.take());
                 cell.gate.open(epoch);
                 cell.moved.notify_waiters();
+                if let Some(keeper) = self.keeper() {
+                    keeper.installed(self.slot(), self.copy());
+                }
             }
             TargetAction::DropStaging => {
                 if let Some(pulling) = self.pulling.take() {
                     pulling.abort();
                 }
+                // ORDERING: Release; pairs with the Acquire behind the keeping of the copy: one of both
+                // sides makes the copy void after it was kept. Row M2.
+                self.over.store(true, Ordering::Release);
+                if let Some(keeper) = self.keeper() {
+                    keeper.void(self.slot(), self.copy());
+                }
                 let staging = self.staging.take();
                 tokio::task::spawn_blocking(move || drop(staging));
             }
             TargetAction::Finish(_) => {}
+        }
+    }
+
+    /// Makes the verified copy durable before the source hears of it: only then may it grant.
+    async fn keep_whole(&mut self) -> Option<TargetEvent> {
+        let keeper = self.keeper()?;
+        let (slot, copy) = (self.slot(), self.copy());
+        match tokio::task::spawn_blocking(move || keeper.whole(slot, copy)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(self.failed(&not_kept(&error))),
+            Err(_) => Some(self.failed(&Error::ShuttingDown)),
         }
     }
 

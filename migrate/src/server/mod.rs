@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::net::TcpListener;
-use whimbrel_mvcc::{Clock, Store, StoreOptions};
+use whimbrel_mvcc::{Clock, Hold, Snapshot, Store, StoreOptions};
 
 use crate::record::random_u64;
 use crate::runtime::bus;
@@ -136,6 +136,35 @@ impl SlotServer {
         if cell.gate.view().state == GateState::NotMine {
             cell.replace_store(Some(store));
         }
+    }
+
+    /// What every slot of this node holds at the hold's moment, served or not: a slot that is being
+    /// handed over, or waits for the answer to an offer, counts. Slots that hold nothing are left out.
+    #[must_use]
+    pub fn contents(&self, hold: &Hold) -> Vec<(Slot, Snapshot)> {
+        let content = |slot: Slot| {
+            let store = self.0.slots.get(slot)?.store();
+            let snapshot = store.as_ref()?.snapshot_at(hold);
+            (!snapshot.is_empty()).then_some((slot, snapshot))
+        };
+        Slot::all().filter_map(content).collect()
+    }
+
+    /// Lets go of [preloaded](Self::preload) content whose slot another node owns: what a restart found
+    /// of slots that have moved away. Call it after [`start`](Self::start); answers which slots.
+    #[must_use = "what keeps the content must forget it too"]
+    pub fn forget_foreign(&self) -> Vec<Slot> {
+        let is_foreign = |slot: &Slot| {
+            let record = self.0.map.peek(*slot);
+            let elsewhere = record.is_some_and(|record| record.owner != self.0.me.id);
+            let Some(cell) = self.0.slots.get(*slot).filter(|_| elsewhere) else { return false };
+            cell.gate.view().state == GateState::NotMine && cell.store().is_some()
+        };
+        let foreign: Vec<Slot> = Slot::all().filter(is_foreign).collect();
+        for slot in &foreign {
+            drop(self.0.slots.get(*slot).and_then(|cell| cell.replace_store(None)));
+        }
+        foreign
     }
 
     /// How the store of a slot must be made: with a running digest.

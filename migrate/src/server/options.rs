@@ -1,9 +1,10 @@
 //! Options of a server.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{MemoryCheck, NodeInfo};
+use crate::{MemoryCheck, NodeInfo, SlotKeeper};
 
 /// How a [`crate::SlotServer`] behaves. Builder.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub struct ServerOptions {
     pub(crate) probe_interval: Duration,
     pub(crate) lineage: Duration,
     pub(crate) memory: MemoryCheck,
+    pub(crate) keeper: Option<Arc<dyn SlotKeeper>>,
 }
 
 impl ServerOptions {
@@ -33,6 +35,7 @@ impl ServerOptions {
             probe_interval: Duration::from_millis(500),
             lineage: Duration::from_secs(5),
             memory: MemoryCheck::System,
+            keeper: None,
         }
     }
 
@@ -78,6 +81,13 @@ impl ServerOptions {
     #[must_use]
     pub fn memory(mut self, check: MemoryCheck) -> Self {
         self.memory = check;
+        self
+    }
+
+    /// Who makes slots that arrive durable. Default: nobody, they live as long as the process.
+    #[must_use]
+    pub fn keeper(mut self, keeper: Arc<dyn SlotKeeper>) -> Self {
+        self.keeper = Some(keeper);
         self
     }
 

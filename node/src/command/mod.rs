@@ -6,10 +6,13 @@
 
 pub mod backup;
 pub mod import;
+pub mod ingest;
 pub mod inspect;
 pub mod migrate;
+pub mod prune;
 pub mod query;
 pub mod restore;
 pub mod serve;
+pub mod sort;
 pub mod status;
 pub mod verify;

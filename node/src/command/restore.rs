@@ -1,24 +1,33 @@
 //! `whimbrel restore`: a backup of an engine becomes an engine kept in a directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 use whimbrel::{Engine, ExportOptions, RestoreOptions, Restored};
+use whimbrel_backup::repository::Chain;
 
 use crate::Error;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
-use crate::restore::{is_node_backup, open_backup};
+use crate::restore::{is_node_backup, open_chain};
 
 /// Arguments of `whimbrel restore`.
 #[derive(Args, Debug)]
 pub struct RestoreArgs {
-    /// The backup, a directory or s3://BUCKET/PREFIX, or a directory of `whimbrel import` (its newest
-    /// checkpoint is taken)
+    /// The backup, a directory or s3://BUCKET/PREFIX, or a repository of backups (the newest is taken)
     #[arg(long, value_name = "PLACE")]
     pub from: PathBuf,
+    /// The backup of the repository: its number, or the beginning of its identity
+    #[arg(long, value_name = "BACKUP")]
+    pub at: Option<String>,
+    /// Most memory that the entries may take [default: what the machine has available]
+    #[arg(long, value_name = "MIB")]
+    pub max_memory: Option<u64>,
+    /// Restore this collection and no others; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub collection: Vec<String>,
     /// Where the engine is kept from now on
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
@@ -35,21 +44,24 @@ pub struct RestoreArgs {
 /// [`Error::Usage`] for the backup of a node, which a node restores.
 pub fn run(args: RestoreArgs) -> Result<(), Error> {
     let started = Instant::now();
-    let backup = open_backup(&args.from)?;
-    if is_node_backup(&backup) {
+    let chain = open_chain(&args.from, args.at.as_deref())?;
+    if is_node_backup(&chain) {
         return Err(Error::Usage {
             command: "serve",
             message: format!(
                 "{} is the backup of a node; start a node from it: whimbrel serve --restore {}",
-                args.from.display(),
-                args.from.display(),
+                backup.dir().display(),
+                backup.dir().display(),
             ),
         });
     }
     let interrupt = Interrupt::install()?;
     let bar = BackupBar::new("restore");
-    let options = RestoreOptions::default().with_work(bar.work(&interrupt));
-    let restored = Engine::restore_from(&backup, &options);
+    let mut options = restore_options(&args, &chain)?.with_work(bar.work(&interrupt));
+    if let Some(mib) = args.max_memory {
+        options = options.with_max_memory(mib.saturating_mul(1 << 20));
+    }
+    let restored = Engine::restore_from(&chain, &options);
     bar.finish();
     let Restored { engine, resume_token, .. } = restored?;
     let digest = engine.snapshot().digest();
@@ -81,4 +93,24 @@ pub fn run(args: RestoreArgs) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// Options that name the stores of the chosen collections; all stores where none is chosen.
+fn restore_options(args: &RestoreArgs, chain: &Chain) -> Result<RestoreOptions, Error> {
+    let mut options = RestoreOptions::default();
+    if args.collection.is_empty() {
+        return Ok(options);
+    }
+    let backup = chain.newest();
+    for name in &args.collection {
+        let of = |store: &&str| store.rsplit_once('/').is_some_and(|(of, _)| of == name);
+        let stores = backup.manifest().stores.iter().map(|store| store.name.as_str());
+        let mut found = stores.filter(of).peekable();
+        if found.peek().is_none() {
+            let message = format!("{} has no collection `{name}`", backup.dir().display());
+            return Err(Error::Usage { command: "restore", message });
+        }
+        options = found.fold(options, RestoreOptions::with_store);
+    }
+    Ok(options)
 }

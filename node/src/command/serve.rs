@@ -1,8 +1,10 @@
 //! `whimbrel serve`: a node.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use whimbrel_journal::SyncPolicy;
 use whimbrel_migrate::{MemoryCheck, Plant, SLOT_COUNT, Slot};
 
 use crate::Error;
@@ -24,14 +26,25 @@ pub struct ServeArgs {
     /// the node is alone]
     #[arg(long, value_name = "FILE")]
     pub slot_map: Option<PathBuf>,
-    /// Where the node keeps its promises to other nodes [default: beside the slot map]
-    #[arg(long, value_name = "DIR")]
+    /// Where the node keeps its promises to other nodes, its journal and its checkpoints [default:
+    /// beside the slot map]
+    #[arg(long, alias = "data", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Keep a journal of all writes, so that a restart finds them again. `always`: no acknowledged
+    /// write is lost, whatever happens. `interval`: synced every 100 ms, or say interval:MS; a killed
+    /// process loses nothing, a machine that stops loses that much. `never`: the system syncs
+    /// [default: no journal]
+    #[arg(long, value_name = "always|interval|never")]
+    pub journal: Option<JournalPolicy>,
+    /// Make a checkpoint when the journal has grown by this many MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub checkpoint_mib: u64,
     /// Slots to take if nobody has them: 0-16383, 5, 0-99,200-299 or none [default: all without
     /// --slot-map, else none]
     #[arg(long, value_name = "SLOTS")]
     pub own: Option<OwnSlots>,
-    /// Load this backup, of a node or of an engine, before serving: a directory or s3://BUCKET/PREFIX
+    /// Load this backup, of a node or of an engine, before serving: a directory or s3://BUCKET/PREFIX; with a
+    /// journal only while that is empty
     #[arg(long, value_name = "PLACE")]
     pub restore: Option<PathBuf>,
     /// What slots that come from other nodes may fill: what the system calls available, so many MiB,
@@ -91,6 +104,33 @@ fn memory_check(text: &str) -> Result<MemoryCheck, String> {
     }
 }
 
+/// How often a journal is synced with `interval`, unless the user says.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+
+/// When a node's journal is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalPolicy(pub SyncPolicy);
+
+impl std::str::FromStr for JournalPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, time) = text.split_once(':').unwrap_or((text, ""));
+        match (name, time) {
+            ("always", "") => Ok(Self(SyncPolicy::Always)),
+            ("never", "") => Ok(Self(SyncPolicy::Never)),
+            ("interval", "") => Ok(Self(SyncPolicy::Interval(SYNC_INTERVAL))),
+            ("interval", time) => match time.parse() {
+                Ok(time @ 1..=3_600_000) => {
+                    Ok(Self(SyncPolicy::Interval(Duration::from_millis(time))))
+                }
+                _ => Err("an interval is 1 to 3600000 milliseconds".to_owned()),
+            },
+            _ => Err("say always, interval, interval:MS or never".to_owned()),
+        }
+    }
+}
+
 /// The slots that a node takes at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnSlots(Vec<Slot>);
@@ -143,7 +183,8 @@ impl std::str::FromStr for OwnSlots {
 /// # Errors
 ///
 /// [`Error::Listen`] when an address cannot be served, [`Error::Migrate`] when the slot map cannot
-/// be used, [`Error::Recovery`] when the backup is damaged, [`Error::SlotTaken`] when a slot of
+/// be used, [`Error::Recovery`] when the backup is damaged, [`Error::Journal`] when the journal is,
+/// [`Error::NotEmpty`] for `--restore` beside a journal with content, [`Error::SlotTaken`] when a slot of
 /// `--own` belongs to another node.
 pub fn run(args: ServeArgs) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -47,8 +47,10 @@ async fn converse(node: &Node, session: &Session, stream: &mut TcpStream) -> std
                     break Flow::Close;
                 }
             }
-            if reply.buffer().len() >= FLUSH_BYTES {
-                flush(stream, &mut reply).await?;
+            if reply.buffer().len() >= FLUSH_BYTES
+                && send(node, session, stream, &mut reply).await? == Flow::Close
+            {
+                return Ok(());
             }
         };
         let counted = share.is_counted();
@@ -60,12 +62,32 @@ async fn converse(node: &Node, session: &Session, stream: &mut TcpStream) -> std
             // A buffer that was large once would stay so for as long as the connection.
             input = BytesMut::from(&input[..]);
         }
-        flush(stream, &mut reply).await?;
+        if send(node, session, stream, &mut reply).await? == Flow::Close {
+            return Ok(());
+        }
         input.reserve(READ_BYTES);
         if flow == Flow::Close || stream.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
     }
+}
+
+/// Sends the replies when everything that they speak of is as durable as the node promises.
+async fn send(
+    node: &Node,
+    session: &Session,
+    stream: &mut TcpStream,
+    reply: &mut ReplyWriter,
+) -> std::io::Result<Flow> {
+    let settled = node.settle(session).await;
+    if let Err(refusal) = &settled {
+        // None of them may be said. The client learns that the first has failed, and of the others by
+        // the closed connection that they may have.
+        reply.buffer_mut().clear();
+        reply.error(&refusal.to_string());
+    }
+    flush(stream, reply).await?;
+    Ok(if settled.is_ok() { Flow::Continue } else { Flow::Close })
 }
 
 async fn flush(stream: &mut TcpStream, reply: &mut ReplyWriter) -> std::io::Result<()> {

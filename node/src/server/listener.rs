@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::checkpoint::{LOOK, RETRY};
 use super::startup::{Started, start};
 use super::{Node, connection};
 use crate::Error;
@@ -43,6 +44,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), Error> {
         () = accept(&node, &clients, max_clients) => Ok(()),
         ended = slots.run_bus(bus) => ended.map_err(Error::from),
         () = refresh(&node) => Ok(()),
+        () = checkpoints(&node) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = stdin_ended(input) => Ok(()),
@@ -119,5 +121,18 @@ async fn refresh(node: &Arc<Node>) {
     loop {
         tokio::time::sleep(REFRESH_EVERY).await;
         node.refresh_map().await;
+    }
+}
+
+/// Makes a checkpoint whenever the journal has grown by enough.
+async fn checkpoints(node: &Arc<Node>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if node.wants_checkpoint()
+            && let Err(error) = node.checkpoint().await
+        {
+            tracing::error!(%error, "a checkpoint failed; the journal grows on");
+            tokio::time::sleep(RETRY).await;
+        }
     }
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use whimbrel_backup::Tracker;
 use whimbrel_migrate::{
     AccessKind, MigrationHandle, NodeId, NotServed, Parked, Plant, Slot, SlotMap, SlotServer,
 };
-use whimbrel_mvcc::{Hold, Store};
+use whimbrel_mvcc::{ClockStats, Hold, Store};
 
+use super::checkpoint::{CheckpointReport, checkpoint};
 use super::cursors::Cursors;
+use super::durable::{Durable, Writes};
 use super::intake::Intake;
 use super::session::Session;
 use crate::resp::commands::{self, Access, Refusal};
@@ -20,6 +24,7 @@ use crate::resp::commands::{self, Access, Refusal};
 #[derive(Debug)]
 pub(crate) struct Node {
     slots: SlotServer,
+    keeping: Option<Keeping>,
     plant: Option<Plant>,
     started: Instant,
     cursors: Cursors,
@@ -29,6 +34,18 @@ pub(crate) struct Node {
     migrations: Mutex<BTreeMap<Slot, MigrationHandle>>,
     next_session: AtomicU64,
     commands: AtomicU64,
+    tracker: Arc<tokio::sync::Mutex<Tracker>>,
+}
+
+/// The journal of a node, and where its checkpoints go.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    pub(crate) durable: Arc<Durable>,
+    pub(crate) dir: PathBuf,
+    /// Bytes by which the journal may grow before a checkpoint is made.
+    pub(crate) checkpoint_bytes: u64,
+    /// Held while a checkpoint is made: the bytes that the journal had after the last.
+    pub(crate) after_last: tokio::sync::Mutex<u64>,
 }
 
 /// What came of one try to run an operation.
@@ -39,9 +56,15 @@ enum Tried<R> {
 }
 
 impl Node {
-    pub(crate) fn new(slots: SlotServer, plant: Option<Plant>, intake: Intake) -> Self {
+    pub(crate) fn new(
+        slots: SlotServer,
+        keeping: Option<Keeping>,
+        plant: Option<Plant>,
+        intake: Intake,
+    ) -> Self {
         Self {
             slots,
+            keeping,
             plant,
             started: Instant::now(),
             cursors: Cursors::default(),
@@ -50,7 +73,85 @@ impl Node {
             migrations: Mutex::default(),
             next_session: AtomicU64::new(1),
             commands: AtomicU64::new(0),
+            tracker: Arc::default(),
         }
+    }
+
+    /// Runs a command that writes. Its reply is sent when what it wrote is acknowledged.
+    pub(crate) async fn write<R>(
+        &self,
+        session: &Session,
+        slot: Slot,
+        f: impl FnOnce(&mut Writes<'_>) -> R,
+    ) -> Result<R, Refusal> {
+        let Some(Keeping { durable, .. }) = &self.keeping else {
+            let f = |store: &Store| f(&mut Writes::unjournaled(store));
+            return self.access(slot, Access::Write, f).await;
+        };
+        durable.room().await?;
+        let run = |store: &Store| durable.write(slot, store, f);
+        let (result, sequence) = self.access(slot, Access::Write, run).await??;
+        session.owe(sequence);
+        Ok(result)
+    }
+
+    /// Runs a command that reads. Its reply is sent when all that it can have seen is acknowledged.
+    pub(crate) async fn read<R>(
+        &self,
+        session: &Session,
+        slot: Slot,
+        f: impl FnOnce(&Store) -> R,
+    ) -> Result<R, Refusal> {
+        let result = self.access(slot, Access::Read, f).await?;
+        if let Some(Keeping { durable, .. }) = &self.keeping {
+            session.owe(durable.newest(slot)?);
+        }
+        Ok(result)
+    }
+
+    /// Waits until the replies of a session may be sent.
+    pub(crate) async fn settle(&self, session: &Session) -> Result<(), Refusal> {
+        match (&self.keeping, session.owed()) {
+            (None, _) | (_, 0) => Ok(()),
+            (Some(Keeping { durable, .. }), owed) => {
+                Ok(durable.journal().acknowledged(owed).await?)
+            }
+        }
+    }
+
+    /// The journal, if there is one.
+    pub(crate) fn durable(&self) -> Option<&Durable> {
+        self.keeping.as_ref().map(|keeping| &*keeping.durable)
+    }
+
+    /// Whether the journal has grown enough for a checkpoint.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        let Some(keeping) = &self.keeping else { return false };
+        let Ok(after_last) = keeping.after_last.try_lock() else { return false };
+        let journal = keeping.durable.journal();
+        let grown = journal.bytes().saturating_sub(*after_last);
+        grown > keeping.checkpoint_bytes
+            && journal.failure().is_none()
+            && !keeping.durable.is_receiving()
+    }
+
+    /// Makes a checkpoint beside the writers.
+    pub(crate) async fn checkpoint(&self) -> Result<CheckpointReport, Refusal> {
+        let Some(keeping) = &self.keeping else {
+            return Err(Refusal::Unsupported(
+                "this node has no journal: start it with --journal, or use WBACKUP",
+            ));
+        };
+        let Ok(mut after_last) = keeping.after_last.try_lock() else {
+            return Err(Refusal::Unsupported("a checkpoint is being made"));
+        };
+        let (durable, slots) = (Arc::clone(&keeping.durable), self.slots.clone());
+        let dir = keeping.dir.clone();
+        let work = move || checkpoint(&durable, &slots, &dir);
+        let made = tokio::task::spawn_blocking(work).await.map_err(Refusal::failed)?;
+        let report = made.map_err(Refusal::failed)?;
+        *after_last = keeping.durable.journal().bytes();
+        Ok(report)
     }
 
     /// Runs `f` on the slot's store inside its gate; waits while the slot is handed over.
@@ -168,9 +269,19 @@ impl Node {
         &self.slots.node().bus
     }
 
-    /// One moment for snapshots of several slots.
-    pub(crate) fn hold(&self) -> Hold {
-        self.slots.clock().hold()
+    /// One moment for snapshots of several slots, named in warnings about those that stay open for long.
+    pub(crate) fn hold(&self, name: &str) -> Hold {
+        self.slots.clock().hold_named(name)
+    }
+
+    /// Figures of all slots, and the open snapshots.
+    pub(crate) fn stats(&self) -> ClockStats {
+        self.slots.clock().stats()
+    }
+
+    /// What follows the slots from one backup into a repository to the next.
+    pub(crate) fn tracker(&self) -> Arc<tokio::sync::Mutex<Tracker>> {
+        Arc::clone(&self.tracker)
     }
 
     /// The unfinished scans.

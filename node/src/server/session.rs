@@ -1,6 +1,7 @@
 //! What is known of one connection, shared with `CLIENT LIST` of the others.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +12,8 @@ pub(crate) struct Session {
     peer: SocketAddr,
     since: Instant,
     names: Mutex<Names>,
+    /// The newest record of the journal that replies wait for.
+    owed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -23,7 +26,19 @@ struct Names {
 
 impl Session {
     pub(crate) fn new(id: u64, peer: SocketAddr) -> Self {
-        Self { id, peer, since: Instant::now(), names: Mutex::default() }
+        Self { id, peer, since: Instant::now(), names: Mutex::default(), owed: AtomicU64::new(0) }
+    }
+
+    /// Replies from now on wait for this record of the journal.
+    pub(crate) fn owe(&self, sequence: u64) {
+        // ORDERING: Relaxed; only the connection's own task calls this and `owed`. Row N1.
+        self.owed.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// The newest record that replies wait for; 0: none.
+    pub(crate) fn owed(&self) -> u64 {
+        // ORDERING: Relaxed; as in `owe`. Row N1.
+        self.owed.load(Ordering::Relaxed)
     }
 
     /// Its number; no two connections of a node's life share one.

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use whimbrel_backup::Work;
 use whimbrel_migrate::{
-    CasOp, CasOutcome, FileMap, MemMap, NodeId, NodeInfo, ServerOptions, Slot, SlotMap, SlotRecord,
-    SlotServer,
+    CasOp, CasOutcome, FileMap, MemMap, NodeId, NodeInfo, ServerOptions, Slot, SlotKeeper, SlotMap,
+    SlotRecord, SlotServer,
 };
 use whimbrel_mvcc::Clock;
 
 use super::Node;
+use super::checkpoint::{Found, checkpoint, has_journal, load};
+use super::durable::Durable;
 use super::intake::Intake;
+use super::node::Keeping;
 use crate::Error;
-use crate::command::serve::{OwnSlots, ServeArgs};
+use crate::command::serve::{JournalPolicy, OwnSlots, ServeArgs};
 use crate::restore;
 
 /// A node that is ready, and where it listens.
@@ -38,18 +41,33 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
     };
     let (dir, scratch) = data_dir(&args, &me.id)?;
     let clock = Clock::new();
+    if args.journal.is_none() && has_journal(&dir) {
+        return Err(Error::JournalIgnored { dir });
+    }
+    let found = match args.journal {
+        Some(JournalPolicy(policy)) => {
+            let (dir, clock) = (dir.clone(), clock.clone());
+            Some(blocking(move || load(&dir, policy, &clock)).await?)
+        }
+        None => None,
+    };
     let slot_map = args.slot_map.clone();
     let map: Arc<dyn SlotMap> = match slot_map {
         Some(path) => Arc::new(blocking(move || Ok(FileMap::open(path)?)).await?),
         None => Arc::new(MemMap::new()),
     };
-    let options = ServerOptions::new(me.clone(), dir).memory(args.memory_check);
+    let mut options = ServerOptions::new(me.clone(), &dir).memory(args.memory_check);
+    if let Some(Found { durable, .. }) = &found {
+        options = options.keeper(Arc::clone(durable) as Arc<dyn SlotKeeper>);
+    }
     let server = SlotServer::new(clock.clone(), Arc::clone(&map), options)?;
+    let is_new = found.as_ref().is_none_or(|found| found.is_new);
+    let durable = found.map(|found| preload(&server, found));
     if let Some(backup) = args.restore.clone() {
-        let stores = blocking(move || restore::load(&backup, &clock, Work::default())).await?;
-        for (slot, store) in stores {
-            server.preload(slot, store);
+        if !is_new {
+            return Err(Error::NotEmpty { dir });
         }
+        bring_back(backup, &server, durable.clone(), dir.clone()).await?;
     }
     let own = args.own.unwrap_or_else(|| match args.slot_map {
         Some(_) => OwnSlots::default(),
@@ -59,14 +77,51 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
     blocking(move || claim(&*claimed.0, &claimed.1, own.slots())).await?;
     let report = server.start().await?;
     tracing::info!(node = %me.id, bus = %me.bus, ?report, "started");
+    let foreign = server.forget_foreign();
+    if let Some(durable) = &durable {
+        foreign.into_iter().for_each(|slot| durable.gone(slot));
+    }
     let intake = Intake::new(args.max_input.saturating_mul(1 << 20));
-    let node = Node::new(server, args.plant.map(Into::into), intake);
+    let keeping = durable.map(|durable| Keeping {
+        durable,
+        dir,
+        checkpoint_bytes: args.checkpoint_mib.saturating_mul(1 << 20),
+        after_last: tokio::sync::Mutex::new(0),
+    });
+    let node = Node::new(server, keeping, args.plant.map(Into::into), intake);
     for slot in report.offered {
         if let Some(offer) = node.slots().migration(slot) {
             node.note_migration(offer);
         }
     }
     Ok(Started { node, clients, max_clients: args.max_clients, bus, _scratch: scratch })
+}
+
+/// Puts what checkpoint and journal gave back into the slots.
+fn preload(server: &SlotServer, found: Found) -> Arc<Durable> {
+    for (slot, store) in found.stores {
+        server.preload(slot, store);
+    }
+    found.durable
+}
+
+/// Loads a backup; with a journal, which does not have what it brings, it becomes the first checkpoint.
+async fn bring_back(
+    backup: PathBuf,
+    server: &SlotServer,
+    durable: Option<Arc<Durable>>,
+    dir: PathBuf,
+) -> Result<(), Error> {
+    let clock = server.clock().clone();
+    let stores = blocking(move || restore::load(&backup, &clock, Work::default())).await?;
+    for (slot, store) in stores {
+        server.preload(slot, store);
+    }
+    if let Some(durable) = durable {
+        let server = server.clone();
+        blocking(move || checkpoint(&durable, &server, &dir)).await?;
+    }
+    Ok(())
 }
 
 async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
@@ -103,6 +158,13 @@ fn data_dir(
             let mut beside = map.clone().into_os_string();
             beside.push(".nodes");
             PathBuf::from(beside).join(name.as_str().replace([':', '/'], "_"))
+        }
+        (None, None) if args.journal.is_some() => {
+            return Err(Error::Usage {
+                command: "serve",
+                message: "--journal needs a place that stays: say with --data-dir DIR which"
+                    .to_owned(),
+            });
         }
         (None, None) => {
             let scratch = tempfile::tempdir().map_err(|source| Error::File {

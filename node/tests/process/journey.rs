@@ -112,11 +112,33 @@ fn an_engine_goes_round_and_stays_what_it_is() {
     let inspected: Value = serde_json::from_str(&inspected).expect("JSON");
     assert!(inspected["ratio"].as_f64().expect("a ratio") > 1.0, "{inspected}");
     assert!(whimbrel_succeeds(&["inspect", arg(&backup)]).contains("towns/"));
+    looks_entries_up(arg(&backup));
     let again = place.path("again");
     whimbrel_succeeds(&["restore", "--from", arg(&backup), "--to", arg(&again)]);
     check_answers(&["--dir", arg(&again)]);
     let said = whimbrel_fails(3, &["backup", "--dir", arg(&engine), "--to", arg(&backup)]);
     assert!(said.contains("already holds a backup"), "{said}");
+}
+
+fn looks_entries_up(backup: &str) {
+    let json = |words: &[&str]| -> Value {
+        let words = [&["inspect", backup, "--json"], words].concat();
+        serde_json::from_str(&whimbrel_succeeds(&words)).expect("JSON")
+    };
+    let all = json(&["--prefix", "", "--limit", "2"]);
+    assert_eq!((all["entries"].as_array().map(Vec::len), &all["more"]), (Some(2), &true.into()));
+    let first = &all["entries"][0];
+    let (store, key) =
+        (first["store"].as_str().expect("text"), first["key"].as_str().expect("text"));
+    let one = json(&["--store", store, "--get", key]);
+    assert_eq!((&one["entries"][0], &one["more"]), (first, &false.into()));
+    assert!(whimbrel_succeeds(&["inspect", backup, "--get", key]).contains(key));
+    let none = json(&["--get", "no such key"]);
+    assert_eq!(none["entries"].as_array().map(Vec::len), Some(0));
+    let said = whimbrel_fails(2, &["inspect", backup, "--get", "\\x"]);
+    assert!(said.contains("two hex digits"), "{said}");
+    let said = whimbrel_fails(3, &["inspect", backup, "--store", "no such store", "--get", key]);
+    assert!(said.contains("no such store"), "{said}");
 }
 
 #[test]
@@ -180,6 +202,13 @@ fn nodes_serve_a_restored_collection_and_answer_the_same() {
     check_answers(&["--node", second.address()]);
     let said = cli(first.port(), &["WQUERY", "towns", "by_name", "EQ", "town042"]);
     assert!(said.contains("PARTITION"), "{said}");
+
+    let status = whimbrel_succeeds(&["status", "--node", first.address(), "--json"]);
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert!(status["snapshots"].is_array() && status["garbage"]["held_bytes"].is_u64(), "{status}");
+    assert!(status["versions"].as_u64() >= Some(600), "{status}");
+    let shown = whimbrel_succeeds(&["status", "--node", first.address()]);
+    assert!(shown.contains("are held by snapshots"), "{shown}");
 
     // The backup of a node holds its slots, and a node is restored from it.
     let of_node = place.path("of-node");

@@ -32,6 +32,8 @@ const HOT_KEYS: usize = 50;
 const WRITERS: usize = 2;
 /// Rounds, each with one death.
 const ROUNDS: u64 = 20;
+/// Rounds with journals, where nothing at all may be lost.
+const JOURNALED_ROUNDS: u64 = 8;
 
 fn key(i: usize) -> String {
     format!("{{kill}}:{i:06}")
@@ -42,6 +44,16 @@ type Acknowledged = Arc<Mutex<HashMap<usize, u64>>>;
 
 fn set(client: &mut Client, i: usize, number: u64) -> Result<(), Error> {
     client.call_following(&[b"SET", key(i).as_bytes(), number.to_string().as_bytes()]).map(|_| ())
+}
+
+/// Gives every key its first number, many at a time: with a journal each reply waits for a sync.
+fn fill(client: &mut Client) {
+    for first in (0..KEYS).step_by(1000) {
+        let keys: Vec<String> = (first..first + 1000).map(key).collect();
+        let mut request: Vec<&[u8]> = vec![b"MSET"];
+        keys.iter().for_each(|key| request.extend([key.as_bytes(), b"1"]));
+        client.call(&request).expect("the source serves");
+    }
 }
 
 fn get(client: &mut Client, i: usize) -> Result<Option<u64>, Error> {
@@ -106,26 +118,29 @@ struct Cluster {
     map: std::path::PathBuf,
     source: Node,
     target: Node,
+    journal: &'static [&'static str],
 }
 
 impl Cluster {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, journal: &'static [&'static str]) -> Self {
         let map = folder.join("slots");
         let node = |name: &str, own: &str| {
             let data = folder.join(name);
-            Node::start(&["--slot-map", arg(&map), "--data-dir", arg(&data), "--own", own])
+            let args = ["--slot-map", arg(&map), "--data-dir", arg(&data), "--own", own];
+            Node::start(&[&args[..], journal].concat())
         };
         let source = node("source", "0-16383");
         let target = node("target", "none");
-        Self { folder: folder.to_owned(), map, source, target }
+        Self { folder: folder.to_owned(), map, source, target, journal }
     }
 
-    /// Starts the dead node again: same name, same directory, empty memory.
+    /// Starts the dead node again: same name, same directory, and in memory what the journal gives.
     fn revive(&mut self, target: bool) {
         let (node, name) =
             if target { (&mut self.target, "target") } else { (&mut self.source, "source") };
         let (data, listen) = (self.folder.join(name), node.address().to_owned());
-        *node = Node::start_at(&listen, &["--slot-map", arg(&self.map), "--data-dir", arg(&data)]);
+        let args = ["--slot-map", arg(&self.map), "--data-dir", arg(&data)];
+        *node = Node::start_at(&listen, &[&args[..], self.journal].concat());
     }
 
     /// The owner that the record names.
@@ -136,16 +151,14 @@ impl Cluster {
     }
 }
 
-fn round(seed: u64, kill_target: bool) -> End {
+fn round(seed: u64, kill_target: bool, journal: &'static [&'static str]) -> End {
     let folder = tempdir().expect("a temporary folder");
-    let mut cluster = Cluster::start(folder.path());
+    let mut cluster = Cluster::start(folder.path(), journal);
     let names = [cluster.source.address().to_owned(), cluster.target.address().to_owned()];
     let acknowledged = Acknowledged::default();
     let mut client = Client::connect(&names[0]).expect("the source serves");
-    for i in 0..KEYS {
-        set(&mut client, i, 1).expect("the source serves");
-        acknowledged.lock().expect("no writer panics").insert(i, 1);
-    }
+    fill(&mut client);
+    acknowledged.lock().expect("no writer panics").extend((0..KEYS).map(|i| (i, 1)));
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -167,7 +180,8 @@ fn round(seed: u64, kill_target: bool) -> End {
     let acknowledged = acknowledged.lock().expect("no writer panics").clone();
     let end = judge(&cluster, &names, kill_target, &acknowledged);
     cluster.revive(kill_target);
-    let copy_lives = matches!(end, End::TargetDiedSourceOwns | End::SourceDiedTargetOwns);
+    let copy_lives =
+        !journal.is_empty() || matches!(end, End::TargetDiedSourceOwns | End::SourceDiedTargetOwns);
     judge_revived(&cluster, &names, copy_lives, &acknowledged);
     end
 }
@@ -272,9 +286,18 @@ fn settled(cluster: &Cluster, client: &mut Client, owner: &str) -> bool {
 
 #[test]
 fn death_at_any_moment_of_a_migration_costs_nothing_more_than_itself() {
+    deaths(ROUNDS, &[]);
+}
+
+#[test]
+fn death_at_any_moment_of_a_migration_costs_nothing_with_journals() {
+    deaths(JOURNALED_ROUNDS, &["--journal", "always"]);
+}
+
+fn deaths(rounds: u64, journal: &'static [&'static str]) {
     let mut ends: HashMap<End, u32> = HashMap::new();
-    for seed in 0..ROUNDS {
-        let end = round(seed, seed % 2 == 0);
+    for seed in 0..rounds {
+        let end = round(seed, seed % 2 == 0, journal);
         println!("round {seed}: {end:?}");
         *ends.entry(end).or_default() += 1;
     }

@@ -3,8 +3,11 @@
 //! Method: each test starts it as a process of its own and talks to it as a user would: with
 //! Debian's redis-cli, with plain sockets, with its own subcommands. One scenario per module.
 
+mod chain;
 mod common;
 mod files;
+mod ingest;
+mod journal;
 mod journey;
 mod kill;
 mod kill_backup;

@@ -6,10 +6,10 @@
 //! segment's root. The finished list puts an empty leftmost block in front of each level.
 
 use super::hint::head;
-use super::list::Shape;
 use super::raw::{BlockRef, Plan};
 use super::record::{OwnedRec, RecRef};
 use super::search::records;
+use super::shape::Shape;
 use super::work::separator;
 use super::{List, Record};
 use crate::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::hint::Needle;
 use super::raw::{BlockRef, Repl};
-use super::record::{Child, RecRef};
+use super::record::{Child, Dropped, RecRef};
 use super::search::Place;
 use super::work::{Task, Work};
 use crate::SEALED;
@@ -36,9 +36,7 @@ impl<'g> Work<'g> {
         if !planted(Mutant::RetiredBeforeUnlink) && !planted(Mutant::RetiredBeforeAdvance) {
             self.retire_block(block);
         }
-        for record in task.dropped {
-            self.retire_record(record);
-        }
+        self.retire_records(task.dropped);
         self.step(Step::Retired);
         for anchor in task.anchors {
             self.announce(level, anchor);
@@ -178,23 +176,34 @@ impl<'g> Work<'g> {
 
     fn retire_block(&self, block: BlockRef<'g>) {
         self.list.note_retired(block.bytes());
-        self.retire(super::raw::as_retired(block), block.bytes(), super::raw::reclaim_block);
+        self.retire(super::raw::as_retired(block), 1, block.bytes(), super::raw::reclaim_block);
     }
 
     pub(super) fn retire_record(&self, record: RecRef<'g>) {
         self.list.note_retired(record.bytes());
         let ptr = record.as_ptr().as_ptr().cast();
-        self.retire(ptr, record.bytes(), super::record::reclaim_record);
+        self.retire(ptr, 1, record.bytes(), super::record::reclaim_record);
     }
 
-    fn retire(&self, ptr: *mut u8, bytes: usize, reclaim: unsafe fn(*mut u8)) {
+    /// As [`Work::retire_record`], with one hand-over for all.
+    fn retire_records(&self, records: Vec<RecRef<'g>>) {
+        if records.len() < 2 {
+            records.into_iter().for_each(|record| self.retire_record(record));
+            return;
+        }
+        let (pieces, bytes) = (records.len(), records.iter().map(|record| record.bytes()).sum());
+        self.list.note_retired(bytes);
+        self.retire(Dropped::into_raw(records), pieces, bytes, Dropped::reclaim);
+    }
+
+    fn retire(&self, ptr: *mut u8, pieces: usize, bytes: usize, reclaim: unsafe fn(*mut u8)) {
         #[cfg(any(whimbrel_loom, whimbrel_shuttle))]
         if super::model::retire(ptr, reclaim) {
             return;
         }
         // SAFETY: B5 to B7: only the winner of the decision that took it out comes here, once, after
         // the chain, the anchors and the index have stopped leading to it.
-        unsafe { self.g.retire(ptr, bytes, reclaim) };
+        unsafe { self.g.retire_several(ptr, pieces, bytes, reclaim) };
     }
 }
 

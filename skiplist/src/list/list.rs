@@ -8,6 +8,7 @@ use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecHeader, RecRef};
 use super::scan::Matches;
 use super::search::{find_among, find_in, records};
+use super::shape::{MOST_LEVELS, Packed, Shape};
 use super::tally::Tally;
 use super::work::{Claim, Sought, Work};
 use super::{FindOrInsert, Record};
@@ -16,50 +17,22 @@ use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::{Barrier, Guard, KeyTooLong, MAX_KEY_LEN};
 
-/// The most levels: 20 entries a block at the least make more records than memory can hold.
-pub(super) const MOST_LEVELS: usize = 12;
-
 /// Lookups that run side by side.
 pub(super) const GROUP: usize = 16;
-
-/// Sizes of the blocks of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Words of a block at level 0, and of one above.
-    pub words: [usize; 2],
-    /// Records that a rebuild puts into a block at most; below the number of words, because a full
-    /// block that is rebuilt full would be rebuilt for ever.
-    pub fill: [usize; 2],
-    /// Levels there may be at most.
-    pub levels: usize,
-}
-
-impl Shape {
-    /// Blocks of 512 bytes at level 0 and 1024 bytes above. Models have small ones.
-    pub(super) const STANDARD: Self = if cfg!(whimbrel_loom) {
-        Self { words: [3, 3], fill: [2, 2], levels: 4 }
-    } else {
-        Self { words: [51, 53], fill: [39, 40], levels: MOST_LEVELS }
-    };
-
-    /// Words and fill of a level.
-    pub(super) fn of_level(&self, level: usize) -> (usize, usize) {
-        let kind = level.min(1);
-        (self.words[kind], self.fill[kind])
-    }
-}
 
 /// Ordered map from byte keys to cells, kept in blocks. See the module page.
 ///
 /// All methods through `&List` may be called from any number of threads; each takes a guard of
 /// [`List::barrier`] and panics when it is given one of another barrier.
+// What every access reads comes first, on lines that nobody writes once there are a few records.
+#[repr(C)]
 pub struct List {
-    barrier: Arc<Barrier>,
-    shape: Shape,
     /// Anchor of the leftmost block of each level; null above [`List::height`]. Set once.
     heads: [AtomicPtr<RecHeader>; MOST_LEVELS],
     /// Levels that have heads; grows only.
     height: AtomicUsize,
+    barrier: Arc<Barrier>,
+    shape: Packed,
     tally: Tally,
 }
 
@@ -85,10 +58,10 @@ impl List {
         assert!(shape.fill[1] <= super::raw::MOST_SORTED);
         assert!(0 < shape.levels && shape.levels <= MOST_LEVELS);
         let list = Self {
-            barrier,
-            shape,
             heads: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             height: AtomicUsize::new(0),
+            barrier,
+            shape: shape.packed(),
             tally: Tally::default(),
         };
         list.grow(0);
@@ -239,13 +212,7 @@ impl List {
     /// When the cell is not sealed, or the guard is of another barrier.
     pub fn unlink_sealed<'g>(&'g self, r: Record<'g>, g: &'g Guard<'_>) {
         self.check(g);
-        let (r, cell) = r.follow();
-        assert!(cell == crate::SEALED, "only a record with a sealed cell may be dropped");
-        if self.note_dead(r.0) {
-            let mut work = Work::new(self, g);
-            work.tend(0, r.key());
-            work.clean_up();
-        }
+        self.drop_sealed(r, g, |work, key| work.tend(0, key));
     }
 
     /// The first record that is not sealed.
@@ -339,8 +306,8 @@ impl List {
         assert!(std::ptr::eq(g.barrier(), &*self.barrier), "the guard is of another barrier");
     }
 
-    pub(super) fn shape(&self) -> &Shape {
-        &self.shape
+    pub(super) fn shape(&self) -> Shape {
+        self.shape.unpacked()
     }
 
     /// Number of levels that have heads.
@@ -366,7 +333,7 @@ impl List {
             return;
         }
         let head = OwnedRec::new(&[], 0, true);
-        let (capacity, _) = self.shape.of_level(level);
+        let capacity = self.shape().words_of_the_only_block(level, 0);
         // SAFETY: owned by `head`, then by the list.
         let anchor = unsafe { RecRef::protect(head.record().as_ptr()) };
         let plan = Plan { anchor, high: None, next: None, level, capacity };
@@ -450,7 +417,7 @@ impl Drop for List {
         }
         for level in 0..self.height() {
             let mut next = Some(self.leftmost(level));
-            let is_top = level + 1 == self.shape.levels;
+            let is_top = level + 1 == self.shape().levels;
             while let Some(block) = next {
                 next = Self::successor(block);
                 if is_top && !block.is_leftmost() {

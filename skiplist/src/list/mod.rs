@@ -33,6 +33,8 @@
 //!   is gone and *announces* the new blocks' anchors to the level above.
 //! - **Merge**: a block with few records left is frozen and marked ABSORB; the next decision about its
 //!   live predecessor takes its content and its range over, and then its anchor is sealed.
+//! - **Splice**: many new records in ascending order go in as whole blocks, by one decision about the block that
+//!   covers their range, where that has no record (`splice.rs`).
 //! - **Move**: a record is copied, and one compare-and-swap makes the cell of the old one lead to the
 //!   copy. Whoever reads the old one's cell goes on to the copy; the next rebuild keeps the copy
 //!   and drops the old one. Values come to lie beside their keys again that way, and keys side by side.
@@ -85,6 +87,7 @@ mod bulk;
 mod clean;
 mod compact;
 mod entry;
+mod found;
 mod handle;
 mod hint;
 mod inner;
@@ -97,6 +100,8 @@ mod rebuild;
 mod record;
 mod scan;
 mod search;
+mod shape;
+mod splice;
 mod split;
 mod tally;
 mod tend;
@@ -107,5 +112,9 @@ mod work;
 
 pub use bulk::{Segment, SegmentBuilder};
 pub use compact::Compacted;
+pub use found::Found;
 pub use handle::{EMPTY, FindOrInsert, MAX_KEY_LEN, Record, SEALED, Seen};
-pub use list::{List, Shape};
+pub use list::List;
+pub(crate) use scan::prefetch;
+pub use shape::Shape;
+pub use splice::Run;

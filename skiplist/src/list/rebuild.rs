@@ -169,6 +169,10 @@ impl<'g> Kept<'g> {
     /// is none that lives.
     #[cold]
     fn follow(&mut self, level: usize, place: usize) -> bool {
+        if self.dropped.capacity() == 0 {
+            // Where one died others did.
+            self.dropped.reserve(MOST_WORDS / 4);
+        }
         let entry = self.entries[place];
         let mut live = None;
         if level == 0 {

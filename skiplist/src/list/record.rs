@@ -11,7 +11,7 @@ use super::raw::{BlockRef, Repl};
 use crate::SEALED;
 use crate::memory;
 use crate::mutant::{Mutant, order, planted};
-use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 /// Alignment of a record and of its inline part.
 const ALIGN: usize = 8;
@@ -193,11 +193,25 @@ impl<'g> RecRef<'g> {
     /// when it is sealed.
     #[inline]
     pub(super) fn live(self) -> Option<Self> {
-        // ORDERING: Relaxed; as in `is_sealed`. A moved record is looked at again, with Acquire.
+        // ORDERING: Relaxed; behind a seal stands a fence, and a moved record is looked at again, with
+        // Acquire. Row K5.
         match self.cell().load(Ordering::Relaxed) {
-            SEALED => None,
+            SEALED => {
+                self.acquire_seal();
+                None
+            }
             cell if cell & MOVED == 0 || planted(Mutant::MovedNotFollowed) => Some(self),
             _ => self.live_successor(),
+        }
+    }
+
+    /// For who says that a key is absent because of a seal.
+    #[inline]
+    fn acquire_seal(self) {
+        if !planted(Mutant::RelaxedAbsence) {
+            // ORDERING: Acquire fence; pairs with the Release of who sealed the cell: whoever learns that the
+            // key is gone sees what that thread had seen. Row K5.
+            fence(Ordering::Acquire);
         }
     }
 
@@ -354,6 +368,30 @@ pub(super) unsafe fn reclaim_record(ptr: *mut u8) {
     let record = unsafe { RecRef::protect(ptr) };
     // SAFETY: as above.
     unsafe { record.free() };
+}
+
+/// Records that are reclaimed together.
+pub(super) struct Dropped(Vec<NonNull<RecHeader>>);
+
+impl Dropped {
+    /// For [`crate::Guard::retire_several`], with [`Dropped::reclaim`].
+    pub(super) fn into_raw(records: Vec<RecRef<'_>>) -> *mut u8 {
+        let records = records.into_iter().map(RecRef::as_ptr).collect();
+        Box::into_raw(Box::new(Self(records))).cast()
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` is from [`Dropped::into_raw`], and nobody else can reach the records.
+    pub(super) unsafe fn reclaim(ptr: *mut u8) {
+        // SAFETY: the caller vouches for it.
+        let Self(records) = *unsafe { Box::from_raw(ptr.cast::<Self>()) };
+        records.iter().for_each(|record| memory::prefetch(record.cast()));
+        for record in records {
+            // SAFETY: as in `reclaim_record`.
+            unsafe { reclaim_record(record.as_ptr().cast()) };
+        }
+    }
 }
 
 /// A record that nobody else can see yet. Freed on drop.

@@ -1,4 +1,9 @@
-//! Searching the hints of a block: with SSE2, which every x86-64 machine has, or in plain code.
+//! Searching the hints of a block: with SSE2, or in plain code.
+//!
+//! Every x86-64 machine has SSE2, so nothing is asked at run time: the question, and a call that cannot be
+//! inlined behind it, would cost each of the five searches of a lookup more than the wider vectors of a newer machine
+//! save in six compares. Other machines, models and `--cfg whimbrel_portable` take the plain code, with which
+//! `ci/test.sh` runs the tests of list and store once more.
 
 use super::raw::MOST_SORTED;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +31,7 @@ impl Matches {
 /// The answer says where to look: records are reached by reading their words, with Acquire.
 #[inline]
 pub(super) fn matches(lines: &[AtomicU64], fingerprint: u8) -> Matches {
-    #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
+    #[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_portable)))]
     if let Some(lines) = lines.as_array() {
         // SAFETY: every x86-64 machine has SSE2.
         return unsafe { vector::matches(lines, fingerprint) };
@@ -57,18 +62,18 @@ fn zero_bytes(word: u64) -> u64 {
     (top >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan))))]
+#[cfg(not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_portable))))]
 pub(super) use count_below_portable as count_below;
-#[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
+#[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_portable)))]
 pub(super) use vector::count_below;
 
 /// Number of hints below one, in ascending hints.
-#[cfg(any(test, not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))))]
+#[cfg(any(test, not(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_portable)))))]
 pub(super) fn count_below_portable(hints: &[i16; MOST_SORTED], hint: i16) -> usize {
     hints.partition_point(|other| *other < hint)
 }
 
-#[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_tsan)))]
+#[cfg(all(target_arch = "x86_64", not(whimbrel_loom), not(whimbrel_portable)))]
 mod vector {
     use std::arch::asm;
     use std::arch::x86_64::{
@@ -166,7 +171,7 @@ mod vector {
     all(target_arch = "x86_64", not(whimbrel_loom)),
     expect(clippy::cast_possible_truncation, reason = "addresses have 64 bits")
 )]
-pub(super) fn prefetch(address: u64, bytes: u64) {
+pub(crate) fn prefetch(address: u64, bytes: u64) {
     #[cfg(all(target_arch = "x86_64", not(whimbrel_loom)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

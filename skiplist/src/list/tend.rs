@@ -4,19 +4,31 @@ use super::raw::BlockRef;
 use super::search::{Place, records};
 use super::work::Work;
 
-/// Dead records below which a block is left alone.
-const FEW_DEAD: usize = 4;
-
 impl<'g> Work<'g> {
     /// Notes that a record of the level with this key died; rebuilds its block when much of it is
     /// garbage, merges it into its left neighbour when little else is left.
     pub(super) fn tend(&mut self, level: usize, key: &[u8]) {
-        let block = self.list.seek(level, Place::at(key));
+        self.tend_block(self.list.seek(level, Place::at(key)));
+    }
+
+    /// As [`Work::tend`] at level 0, for who was at the block that covered the key, in this session.
+    pub(super) fn tend_from(&mut self, block: BlockRef<'g>, key: &[u8]) {
+        if block.is_undecided() {
+            self.tend_block(block);
+        } else {
+            self.tend(0, key);
+        }
+    }
+
+    fn tend_block(&mut self, block: BlockRef<'g>) {
         let dead = block.note_dead();
         let quarter = block.capacity() / 4;
-        if dead < FEW_DEAD.min(quarter.max(1)) {
+        // The count is believed as long as it is low: to look at the records costs a miss for each. There are
+        // more than twice as many where the word behind so many is taken.
+        if dead < quarter && block.entry(2 * dead).is_some() {
             return;
         }
+        block.prefetch_records();
         let (mut used, mut live) = (0, 0);
         let mut moved = 0;
         for record in records(block) {

@@ -70,10 +70,17 @@ impl<'k> Sought<'k> {
     }
 }
 
+/// What the winner has to do about a frozen block, and where the range of what takes its place ends.
+pub(super) struct Gathered<'g> {
+    pub(super) task: Task<'g>,
+    pub(super) high: Option<RecRef<'g>>,
+    pub(super) next: Option<BlockRef<'g>>,
+}
+
 /// New blocks that nobody else can see: a chain.
-struct Built<'g> {
-    first: BlockRef<'g>,
-    task: Task<'g>,
+pub(super) struct Built<'g> {
+    pub(super) first: BlockRef<'g>,
+    pub(super) task: Task<'g>,
 }
 
 impl<'g> Work<'g> {
@@ -200,6 +207,12 @@ impl<'g> Work<'g> {
     /// Builds the blocks that may take the place of a frozen block.
     fn build(&self, block: BlockRef<'g>) -> Built<'g> {
         let mut kept = Kept::new();
+        let gathered = Self::gather(block, &mut kept);
+        self.lay_out(gathered, &kept)
+    }
+
+    /// Reads what a frozen block has, and the successor that it absorbs.
+    pub(super) fn gather(block: BlockRef<'g>, kept: &mut Kept<'g>) -> Gathered<'g> {
         kept.take(block);
         let mut next = block.next().0;
         let mut high = block.high();
@@ -224,20 +237,18 @@ impl<'g> Work<'g> {
         }
         let dropped = std::mem::take(&mut kept.dropped);
         let task = Task { block, absorbed, dropped, anchors: Vec::new() };
-        self.lay_out(task, &kept, high, next)
+        Gathered { task, high, next }
     }
 
     /// Spreads the records evenly over as many blocks as they need.
-    fn lay_out(
-        &self,
-        mut task: Task<'g>,
-        kept: &Kept<'g>,
-        mut high: Option<RecRef<'g>>,
-        mut next: Option<BlockRef<'g>>,
-    ) -> Built<'g> {
+    fn lay_out(&self, gathered: Gathered<'g>, kept: &Kept<'g>) -> Built<'g> {
+        let Gathered { mut task, mut high, mut next } = gathered;
         let level = task.block.level();
-        let (capacity, fill) = self.list.shape().of_level(level);
+        let (mut capacity, fill) = self.list.shape().of_level(level);
         let parts = kept.len().div_ceil(fill).max(1);
+        if parts == 1 && high.is_none() && task.block.is_leftmost() {
+            capacity = self.list.shape().words_of_the_only_block(level, kept.len());
+        }
         let middle = if parts == 2 { kept.cut_in_two(task.block, fill) } else { 0 };
         let cut = |part: usize| match part {
             1 if parts == 2 => middle,
@@ -262,7 +273,7 @@ impl<'g> Work<'g> {
     }
 
     /// Frees what lost a decision.
-    fn discard(&self, built: Built<'g>) {
+    pub(super) fn discard(&self, built: Built<'g>) {
         if planted(Mutant::LoserKeepsBlocks) {
             return;
         }

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use whimbrel_benches::bars::Row;
+use whimbrel_benches::measure::{float, median, mib, time};
 use whimbrel_benches::{Seeded, VALUE, random_keys, store_by_puts};
 use whimbrel_mvcc::{Batch, Clock, Collectors, Snapshot, Store, StoreOptions};
 use whimbrel_skiplist::{Barrier, List};
 
-use crate::Row;
-use crate::measure::{Latencies, float, median, mib, resident, time};
+use crate::measure::{Latencies, resident};
 
 type Key = [u8; 16];
 
@@ -51,6 +52,7 @@ pub(crate) const BARS: &[Bar] = &[
     Bar { name: "batch", run: batch },
     Bar { name: "list", run: list },
     Bar { name: "worker", run: worker },
+    Bar { name: "stores", run: stores },
 ];
 
 fn put(store: &Store, key: &Key) {
@@ -66,24 +68,6 @@ fn get(store: &Store, keys: &[Key], times: usize, random: &mut Seeded) {
     for _ in 0..times {
         let found = store.get_with(&keys[random.below(keys.len())], |value| value[0]);
         assert!(black_box(found).is_some(), "every key is there");
-    }
-}
-
-fn at_most(what: impl Into<String>, wanted: f64, measured: f64, unit: &str) -> Row {
-    Row {
-        what: what.into(),
-        wanted: format!("<= {wanted} {unit}"),
-        measured: format!("{measured:.2} {unit}"),
-        met: measured <= wanted,
-    }
-}
-
-fn at_least(what: impl Into<String>, wanted: f64, measured: f64, unit: &str) -> Row {
-    Row {
-        what: what.into(),
-        wanted: format!(">= {wanted} {unit}"),
-        measured: format!("{measured:.2} {unit}"),
-        met: measured >= wanted,
     }
 }
 
@@ -110,8 +94,8 @@ fn held(size: &Size) -> Vec<Row> {
     );
     let closing = close.as_secs_f64() * 1e6;
     vec![
-        at_most(what, 1.1, float(kept) / float(seen), "of what it sees"),
-        at_most("closing it, on its thread", 100.0, closing, "us"),
+        Row::at_most(what, 1.1, float(kept) / float(seen), "of what it sees"),
+        Row::at_most("closing it, on its thread", 100.0, closing, "us"),
     ]
 }
 
@@ -140,7 +124,7 @@ fn many(size: &Size) -> Vec<Row> {
     assert_eq!(open.clock().open_holds(), snapshots.len(), "all are open");
     let [put, get] = ratios.map(median);
     let what = |op| format!("{op} with {} snapshots open, over without", snapshots.len());
-    vec![at_least(what("put"), 0.8, put, "x"), at_least(what("get"), 0.8, get, "x")]
+    vec![Row::at_least(what("put"), 0.8, put, "x"), Row::at_least(what("get"), 0.8, get, "x")]
 }
 
 /// Two threads remove every key; the end is when the last byte was returned.
@@ -170,7 +154,7 @@ fn delete(size: &Size) -> Vec<Row> {
         rates.push(float(keys.len() as u64) / took.as_secs_f64() / 1e6);
     }
     let what = format!("delete of {} keys and their collection, 2 threads", keys.len());
-    vec![at_least(what, 3.0, median(rates), "M/s")]
+    vec![Row::at_least(what, 3.0, median(rates), "M/s")]
 }
 
 /// Runs two writers until `work` returns; their latencies, and what it returned.
@@ -223,9 +207,9 @@ fn snapshot(size: &Size) -> Vec<Row> {
     let (before, after) = (alone.per_mille(999), beside.per_mille(999));
     let what = format!("p99.9 of the writers above that without ({before:.1} us)");
     vec![
-        at_most("snapshot creation beside 2 writers, p50", 1.0, taken.per_mille(500), "us"),
-        at_most("snapshot creation beside 2 writers, p99", 20.0, taken.per_mille(990), "us"),
-        at_most(what, 20.0, after - before, "us"),
+        Row::at_most("snapshot creation beside 2 writers, p50", 1.0, taken.per_mille(500), "us"),
+        Row::at_most("snapshot creation beside 2 writers, p99", 20.0, taken.per_mille(990), "us"),
+        Row::at_most(what, 20.0, after - before, "us"),
     ]
 }
 
@@ -245,7 +229,12 @@ fn batch(size: &Size) -> Vec<Row> {
         });
         ratios.push(batches.as_secs_f64() / single.as_secs_f64());
     }
-    vec![at_most("batch of 10 over one store, an entry", 2.0, median(ratios), "x of single puts")]
+    vec![Row::at_most(
+        "batch of 10 over one store, an entry",
+        2.0,
+        median(ratios),
+        "x of single puts",
+    )]
 }
 
 /// What versions cost on insert and get against the list alone.
@@ -286,8 +275,8 @@ fn list(size: &Size) -> Vec<Row> {
     }
     let [insert, get] = ratios.map(median);
     vec![
-        at_most("insert with versions, over the list alone", 1.15, insert, "x"),
-        at_most("get with versions, over the list alone", 1.15, get, "x"),
+        Row::at_most("insert with versions, over the list alone", 1.15, insert, "x"),
+        Row::at_most("get with versions, over the list alone", 1.15, get, "x"),
     ]
 }
 
@@ -320,5 +309,22 @@ fn worker(size: &Size) -> Vec<Row> {
     drop(collectors);
     let rate = float(size.updates as u64 / 2) / took.as_secs_f64() / 1e6;
     let what = format!("most garbage beside 1 worker and 2 writers at {rate:.2} M updates/s");
-    vec![at_most(what, mib(BOUND), mib(most), "MiB")]
+    vec![Row::at_most(what, mib(BOUND), mib(most), "MiB")]
+}
+
+/// What a store takes that has no entry, and what one that has.
+fn stores(_: &Size) -> Vec<Row> {
+    const STORES: usize = 16_384;
+    let clock = Clock::new();
+    let mut stores: Vec<Option<Store>> = Vec::new();
+    stores.resize_with(STORES, || None);
+    // What is there whatever stores there are.
+    let _first = store_by_puts(&random_keys(1_000, 11));
+    let start = resident();
+    stores.iter_mut().for_each(|store| *store = Some(Store::new(&clock)));
+    let empty = float(resident() - start) / float(STORES as u64);
+    stores.iter().flatten().for_each(|store| put(store, &[0; 16]));
+    let one = float(resident() - start) / float(STORES as u64);
+    let what = format!("memory of one of {STORES} stores without entries (with one: {one:.0} B)");
+    vec![Row::at_most(what, 1024.0, empty, "B")]
 }

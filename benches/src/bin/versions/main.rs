@@ -7,27 +7,10 @@
 mod bars;
 mod measure;
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use bars::{BARS, Size};
-
-/// The first argument of a child, which runs one bar.
-const CHILD: &str = "child";
-
-/// What a bar has measured.
-struct Row {
-    what: String,
-    wanted: String,
-    measured: String,
-    met: bool,
-}
-
-impl Row {
-    fn print(&self) {
-        let verdict = if self.met { "met" } else { "missed" };
-        println!("{}\t{}\t{}\t{verdict}", self.what, self.wanted, self.measured);
-    }
-}
+use whimbrel_benches::bars::{CHILD, print_rows, run_each};
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,42 +25,10 @@ fn main() -> ExitCode {
     let chosen = BARS.iter().filter(|bar| args.is_empty() || args.iter().any(|a| a == bar.name));
     if child {
         let size = if quick { Size::QUICK } else { Size::FULL };
-        chosen.flat_map(|bar| (bar.run)(&size)).for_each(|row| row.print());
+        chosen.for_each(|bar| print_rows(&(bar.run)(&size)));
         return ExitCode::SUCCESS;
     }
-    let mut rows = vec![["what", "wanted", "measured", "verdict"].map(str::to_owned).to_vec()];
-    let mut failed = false;
-    for bar in chosen {
-        eprintln!("{} ..", bar.name);
-        match run_child(bar.name, quick) {
-            Ok(lines) => rows.extend(lines),
-            Err(error) => {
-                eprintln!("{}: {error}", bar.name);
-                failed = true;
-            }
-        }
-    }
-    show(&rows);
-    // A bar that is missed is a result, not an error.
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn run_child(name: &str, quick: bool) -> std::io::Result<Vec<Vec<String>>> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args([CHILD, name]).args(quick.then_some("--quick")).stderr(Stdio::inherit());
-    let output = command.output()?;
-    if !output.status.success() {
-        return Err(std::io::Error::other(format!("the child ended with {}", output.status)));
-    }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
-}
-
-fn show(rows: &[Vec<String>]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..4).map(width).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+    let names: Vec<&str> = chosen.map(|bar| bar.name).collect();
+    let options: Vec<String> = quick.then(|| "--quick".to_owned()).into_iter().collect();
+    run_each(&names, &options)
 }

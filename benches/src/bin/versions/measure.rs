@@ -1,19 +1,8 @@
-//! How the bars measure: times, latencies, memory.
+//! How the bars measure: latencies, memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The time of one call.
-pub(crate) fn time<R>(work: impl FnOnce() -> R) -> (Duration, R) {
-    let begin = Instant::now();
-    let result = work();
-    (begin.elapsed(), result)
-}
-
-/// The middle one of several figures.
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
+use whimbrel_benches::measure::float;
 
 /// Latencies in nanoseconds.
 #[derive(Default)]
@@ -43,13 +32,4 @@ pub(crate) fn resident() -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.expect("the kernel says what is resident") << 10
-}
-
-#[expect(clippy::cast_precision_loss, reason = "figures to look at")]
-pub(crate) fn float(n: u64) -> f64 {
-    n as f64
-}
-
-pub(crate) fn mib(bytes: u64) -> f64 {
-    float(bytes) / f64::from(1 << 20)
 }

@@ -223,6 +223,9 @@ impl SourceRun {
         let ticket = self.cell.gate.give_up(self.inner.clock.barrier());
         self.wait_for(ticket).await;
         let lineage = self.cell.replace_store(None);
+        if let Some(keeper) = &self.inner.options.keeper {
+            keeper.gone(self.out.slot());
+        }
         self.cell.moved.notify_waiters();
         let kept = self.inner.options.lineage;
         tokio::spawn(async move {

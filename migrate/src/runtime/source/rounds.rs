@@ -35,7 +35,7 @@ impl SourceRun {
             while !barrier.poll(ticket) {
                 std::thread::yield_now();
             }
-            let snapshot = store.snapshot();
+            let snapshot = store.snapshot_named(&format!("migration of slot {slot}"));
             let ranges = snapshot.split(options.ranges);
             let keys = store.len_estimate() as u64;
             Ok((capture, snapshot, ranges, keys))

@@ -1,12 +1,13 @@
 //! COMMAND, INFO and WSTATUS: what the node says of itself.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
+use whimbrel_mvcc::{ClockStats, OpenSnapshot};
 
 use super::refusal::Refusal;
 use super::table::{self, Access, Keys, Spec, TABLE};
 use crate::resp::ReplyWriter;
-use crate::server::Node;
+use crate::server::{Durable, Node};
 
 const COMMAND_HELP: &str = "COMMAND, COMMAND COUNT, DOCS, GETKEYS, INFO, LIST";
 
@@ -192,6 +193,7 @@ pub(crate) async fn wstatus(node: &Node, reply: &mut ReplyWriter) -> Result<(), 
     for handle in node.migrations() {
         migrations.push(super::migrate::describe(&handle).await);
     }
+    let stats = node.stats();
     let status = json!({
         "node": node.name().as_str(),
         "bus": node.bus().as_str(),
@@ -205,8 +207,52 @@ pub(crate) async fn wstatus(node: &Node, reply: &mut ReplyWriter) -> Result<(), 
         "slots_filled": node.filled().len(),
         "keys": node.count_keys().await,
         "bytes": node.bytes(),
+        "versions": stats.total.versions,
+        "garbage": garbage(&stats),
+        "snapshots": stats.snapshots.iter().map(open_snapshot).collect::<Vec<_>>(),
         "migrations": migrations,
+        "journal": node.durable().map(journal),
     });
     reply.bulk(status.to_string().as_bytes());
     Ok(())
+}
+
+fn garbage(stats: &ClockStats) -> Value {
+    json!({
+        "collectable_entries": stats.total.collectable.entries,
+        "collectable_bytes": stats.total.collectable.bytes,
+        "held_entries": stats.total.held.entries,
+        "held_bytes": stats.total.held.bytes,
+        "unreclaimed_bytes": stats.unreclaimed.bytes,
+        "oldest_reader_ms": stats.oldest_reader.map(|age| age.as_millis()),
+    })
+}
+
+fn open_snapshot(snapshot: &OpenSnapshot) -> Value {
+    json!({
+        "number": snapshot.number,
+        "name": snapshot.name,
+        "age_ms": snapshot.age.as_millis(),
+        "held_entries": snapshot.held.entries,
+        "held_bytes": snapshot.held.bytes,
+    })
+}
+
+/// The journal as one JSON object.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn journal(durable: &Durable) -> Value {
+    let journal = durable.journal();
+    let (mark, figures) = (journal.mark(), journal.figures());
+    let mean = figures.sync_time.as_secs_f64() * 1e3 / figures.syncs.max(1) as f64;
+    json!({
+        "identity": mark.identity.to_string(),
+        "sequence": mark.sequence,
+        "pending_bytes": journal.pending_bytes(),
+        "bytes": journal.bytes(),
+        "groups": figures.groups,
+        "syncs": figures.syncs,
+        "sync_mean_ms": mean,
+        "sync_max_ms": figures.sync_max.as_secs_f64() * 1e3,
+        "failure": journal.failure().map(|failure| failure.to_string()),
+    })
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use whimbrel_mvcc::{Snapshot, Store};
 
 use super::refusal::Refusal;
-use super::{Access, glob, integer};
+use super::{glob, integer};
 use crate::resp::ReplyWriter;
-use crate::server::Node;
+use crate::server::{Node, Session, Writes};
 
 /// What stands before a plain key in its slot.
 pub(crate) const PLAIN: &[u8] = b"k";
@@ -27,10 +27,14 @@ pub(crate) fn plain(key: &[u8]) -> Vec<u8> {
 }
 
 /// `DEL key ..`: each key is removed on its own, so another client may see some gone and some not.
-pub(crate) fn del(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) -> Result<(), Refusal> {
+pub(crate) fn del(
+    writes: &mut Writes<'_>,
+    args: &[Bytes],
+    reply: &mut ReplyWriter,
+) -> Result<(), Refusal> {
     let mut removed = 0;
     for key in args {
-        if store.remove(&plain(key)).map_err(Refusal::failed)?.is_some() {
+        if writes.remove(&plain(key)).map_err(Refusal::failed)? {
             removed += 1;
         }
     }
@@ -40,7 +44,7 @@ pub(crate) fn del(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) -> Res
 
 /// `EXISTS key ..`: counts a key as often as it is named.
 pub(crate) fn exists(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
-    let present = args.iter().filter(|key| store.contains(&plain(key))).count();
+    let present = args.iter().filter(|key| store.contains_key(plain(key))).count();
     reply.count(present as u64);
 }
 
@@ -48,7 +52,7 @@ pub(crate) fn exists(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
 ///
 /// O(stripes) by the running digest where the slot holds nothing else, else a walk.
 pub(crate) fn count_plain(store: &Store) -> u64 {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot_named("count");
     let foreign = snapshot.prefix(COLLECTION).next_entry().is_some();
     match store.digest() {
         Some(digest) if !foreign => digest.count,
@@ -88,6 +92,7 @@ pub(crate) async fn dbsize(node: &Node, reply: &mut ReplyWriter) -> Result<(), R
 /// the beginning of its slot: keys may come twice, none that stays is missed, as `SCAN` promises.
 pub(crate) async fn scan(
     node: &Node,
+    session: &Session,
     args: &[Bytes],
     reply: &mut ReplyWriter,
 ) -> Result<(), Refusal> {
@@ -104,7 +109,11 @@ pub(crate) async fn scan(
     for slot in node.filled().into_iter().filter(|slot| *slot >= first) {
         let from = after.take().filter(|_| slot == first);
         // Not served any more: the slot's keys are elsewhere, as in any cluster scan.
-        let Ok(snapshot) = node.access(slot, Access::Read, Store::snapshot).await else { continue };
+        let snapshot = match node.read(session, slot, Store::snapshot).await {
+            Ok(snapshot) => snapshot,
+            Err(refusal @ Refusal::Journal(_)) => return Err(refusal),
+            Err(_) => continue,
+        };
         if let Some(last) = scan_slot(&snapshot, from, &mut left, &options, &mut found) {
             next = node.cursors().remember(slot, last);
             break;

@@ -6,6 +6,7 @@
 //! while bytes are read or sent.
 
 mod backup;
+mod checkpoint;
 mod cluster;
 mod connection;
 mod glob;
@@ -91,14 +92,15 @@ async fn dispatch(
             reply.ok();
             Ok(())
         }
-        Run::Scan => keys::scan(node, args, reply).await,
+        Run::Scan => keys::scan(node, session, args, reply).await,
         Run::Select => connection::select(args, reply),
         Run::Wbackup => backup::wbackup(node, args, reply).await,
+        Run::Wcheckpoint => checkpoint::wcheckpoint(node, reply).await,
         Run::Wmigrate => migrate::wmigrate(node, args, reply).await,
-        Run::Wquery => query::wquery(node, args, reply).await,
+        Run::Wquery => query::wquery(node, session, args, reply).await,
         Run::Wstatus => introspect::wstatus(node, reply).await,
         Run::Del | Run::Exists | Run::Get | Run::Mget | Run::Mset | Run::Set | Run::Wrange => {
-            keyed(node, spec, args, reply).await
+            keyed(node, session, spec, args, reply).await
         }
     }
 }
@@ -106,6 +108,7 @@ async fn dispatch(
 /// The commands that run inside one access of one slot.
 async fn keyed(
     node: &Node,
+    session: &Session,
     spec: &Spec,
     args: &[Bytes],
     reply: &mut ReplyWriter,
@@ -114,28 +117,20 @@ async fn keyed(
     match spec.run {
         Run::Set => {
             let options = SetOptions::parse(&args[2..])?;
-            node.access(slot, Access::Write, |store| strings::set(store, args, options, reply))
-                .await?
+            node.write(session, slot, |writes| strings::set(writes, args, options, reply)).await?
         }
-        Run::Mset => {
-            node.access(slot, Access::Write, |store| strings::mset(store, args, reply)).await?
-        }
-        Run::Del => node.access(slot, Access::Write, |store| keys::del(store, args, reply)).await?,
-        Run::Exists => {
-            node.access(slot, Access::Read, |store| keys::exists(store, args, reply)).await
-        }
-        Run::Mget => {
-            node.access(slot, Access::Read, |store| strings::mget(store, args, reply)).await
-        }
+        Run::Mset => node.write(session, slot, |writes| strings::mset(writes, args, reply)).await?,
+        Run::Del => node.write(session, slot, |writes| keys::del(writes, args, reply)).await?,
+        Run::Exists => node.read(session, slot, |store| keys::exists(store, args, reply)).await,
+        Run::Mget => node.read(session, slot, |store| strings::mget(store, args, reply)).await,
         Run::Wrange => {
             let options = range::RangeOptions::parse(&args[2..])?;
             if !range::is_open(&args[1]) && slot_of(&args[1]) != slot {
                 return Err(Refusal::CrossSlot);
             }
-            node.access(slot, Access::Read, |store| range::wrange(store, args, options, reply))
-                .await
+            node.read(session, slot, |store| range::wrange(store, args, options, reply)).await
         }
-        _ => node.access(slot, Access::Read, |store| strings::get(store, args, reply)).await,
+        _ => node.read(session, slot, |store| strings::get(store, args, reply)).await,
     }
 }
 

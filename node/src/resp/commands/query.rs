@@ -5,12 +5,11 @@ use whimbrel::encoding::encode_tuple;
 use whimbrel::{CollectionView, Direction, PartitionView, Query, Value};
 use whimbrel_migrate::slot_of;
 
-use super::Access;
 use super::keys::COLLECTION;
 use super::refusal::Refusal;
 use crate::query_spec::{QuerySpec, directions};
 use crate::resp::ReplyWriter;
-use crate::server::Node;
+use crate::server::{Node, Session};
 
 /// What one `WQUERY` asks for.
 #[derive(Debug, Default)]
@@ -61,6 +60,7 @@ impl Request {
 /// definition as JSON, and rows of document id, encoded key and encoded covered fields.
 pub(crate) async fn wquery(
     node: &Node,
+    session: &Session,
     args: &[Bytes],
     reply: &mut ReplyWriter,
 ) -> Result<(), Refusal> {
@@ -68,8 +68,8 @@ pub(crate) async fn wquery(
     let index = std::str::from_utf8(&args[1]).map_err(Refusal::failed)?.to_owned();
     let request = Request::parse(&args[2..])?;
     let view = match request.partition {
-        Some(number) => partition(node, &name, number).await?,
-        None => collection(node, &name).await?,
+        Some(number) => partition(node, session, &name, number).await?,
+        None => collection(node, session, &name).await?,
     };
     let mut rows = std::mem::take(reply);
     // A query may read for long: not on a thread that serves others.
@@ -94,26 +94,34 @@ pub(crate) fn partition_prefix(collection: &str, number: u16) -> Vec<u8> {
 }
 
 /// One partition, where its slot is.
-async fn partition(node: &Node, collection: &str, number: u16) -> Result<CollectionView, Refusal> {
+async fn partition(
+    node: &Node,
+    session: &Session,
+    collection: &str,
+    number: u16,
+) -> Result<CollectionView, Refusal> {
     let slot = slot_of(partition_name(collection, number).as_bytes());
-    let snapshot = node.access(slot, Access::Read, |store| store.snapshot()).await?;
+    let snapshot = node.read(session, slot, |store| store.snapshot_named("query")).await?;
     let view = PartitionView::open(snapshot, &partition_prefix(collection, number))
         .map_err(|_| no_collection(collection))?;
     Ok(view.into())
 }
 
 /// All partitions, which must be here, at one moment.
-async fn collection(node: &Node, collection: &str) -> Result<CollectionView, Refusal> {
-    let first = match partition(node, collection, 0).await {
+async fn collection(
+    node: &Node,
+    session: &Session,
+    collection: &str,
+) -> Result<CollectionView, Refusal> {
+    let first = match partition(node, session, collection, 0).await {
         Err(Refusal::Moved { address, .. }) => return Err(elsewhere(collection, 0, &address)),
         other => other?,
     };
-    let hold = node.hold();
+    let hold = node.hold("query");
     let mut views = Vec::new();
     for number in 0..first.def().partition_count() {
         let slot = slot_of(partition_name(collection, number).as_bytes());
-        let snapshot = match node.access(slot, Access::Read, |store| store.snapshot_at(&hold)).await
-        {
+        let snapshot = match node.read(session, slot, |store| store.snapshot_at(&hold)).await {
             Err(Refusal::Moved { address, .. }) => {
                 return Err(elsewhere(collection, number, &address));
             }

@@ -61,7 +61,7 @@ pub(crate) fn wrange(
     options: RangeOptions,
     reply: &mut ReplyWriter,
 ) {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot_named("range");
     let from = plain(&args[0]);
     let to = if is_open(&args[1]) { AFTER_PLAIN.to_vec() } else { plain(&args[1]) };
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();

@@ -41,6 +41,9 @@ pub(crate) enum Refusal {
     /// The slot is being handed over and stayed so for too long.
     #[error("TRYAGAIN Hash slot {slot} is being handed over")]
     TryAgain { slot: Slot },
+    /// The journal has failed: what was written or seen may not be durable.
+    #[error("MISCONF {0}")]
+    Journal(#[from] whimbrel_journal::Refused),
     /// The work failed.
     #[error("ERR {0}")]
     Failed(String),

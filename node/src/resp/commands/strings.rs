@@ -1,11 +1,12 @@
 //! GET, SET, MGET, MSET: plain keys and their values.
 
 use bytes::Bytes;
-use whimbrel_mvcc::{Batch, CasOutcome, Inserted, Store};
+use whimbrel_mvcc::{CasOutcome, Inserted, Store};
 
 use super::keys::plain;
 use super::refusal::Refusal;
 use crate::resp::ReplyWriter;
+use crate::server::Writes;
 
 /// `GET key`
 pub(crate) fn get(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
@@ -16,7 +17,7 @@ pub(crate) fn get(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
 
 /// `MGET key ..`: all values are of one moment.
 pub(crate) fn mget(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) {
-    let snapshot = store.snapshot();
+    let snapshot = store.snapshot_named("mget");
     reply.array(args.len());
     for key in args {
         if snapshot.get_with(&plain(key), |value| reply.bulk(value)).is_none() {
@@ -68,35 +69,34 @@ impl SetOptions {
 
 /// `SET key value [NX | XX] [GET]`: one compare-and-swap, also where the old value matters.
 pub(crate) fn set(
-    store: &Store,
+    writes: &mut Writes<'_>,
     args: &[Bytes],
     options: SetOptions,
     reply: &mut ReplyWriter,
 ) -> Result<(), Refusal> {
     let (key, value) = (plain(&args[0]), args[1].as_ref());
     if !options.get && options.when == When::Always {
-        store.put(&key, value).map_err(Refusal::failed)?;
+        writes.put(&key, value).map_err(Refusal::failed)?;
         reply.ok();
         return Ok(());
     }
     if !options.get && options.when == When::Absent {
-        match store.insert_unique(&key, value).map_err(Refusal::failed)? {
+        match writes.insert_unique(&key, value).map_err(Refusal::failed)? {
             Inserted::Inserted => reply.ok(),
             Inserted::Exists => reply.null(),
         }
         return Ok(());
     }
     loop {
-        let old = store.get(&key);
+        let old = writes.store().get(&key);
         let sets = match options.when {
             When::Always => true,
             When::Absent => old.is_none(),
             When::Present => old.is_some(),
         };
         if sets {
-            let outcome = store
-                .compare_and_set(&key, old.as_deref(), Some(value))
-                .map_err(Refusal::failed)?;
+            let outcome =
+                writes.compare_and_set(&key, old.as_deref(), value).map_err(Refusal::failed)?;
             if !matches!(outcome, CasOutcome::Done) {
                 continue;
             }
@@ -111,15 +111,17 @@ pub(crate) fn set(
 }
 
 /// `MSET key value ..`: all keys change at one moment.
-pub(crate) fn mset(store: &Store, args: &[Bytes], reply: &mut ReplyWriter) -> Result<(), Refusal> {
+pub(crate) fn mset(
+    writes: &mut Writes<'_>,
+    args: &[Bytes],
+    reply: &mut ReplyWriter,
+) -> Result<(), Refusal> {
     if !args.len().is_multiple_of(2) {
         return Err(Refusal::WrongArity("mset"));
     }
-    let mut batch = Batch::new();
-    for pair in args.chunks_exact(2) {
-        batch.put(store, plain(&pair[0]), pair[1].as_ref());
-    }
-    batch.commit().map_err(Refusal::failed)?;
+    let pairs: Vec<_> =
+        args.chunks_exact(2).map(|pair| (plain(&pair[0]), pair[1].clone())).collect();
+    writes.put_all(&pairs).map_err(Refusal::failed)?;
     reply.ok();
     Ok(())
 }

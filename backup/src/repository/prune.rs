@@ -1,0 +1,250 @@
+//! Removes old chains.
+//!
+//! A backup goes in steps of which each leaves something that is known for what it is:
+//!
+//! 1. its `MANIFEST.json` is renamed to `MANIFEST.json.pruned`, and the names are synced: from here on it is
+//!    no backup, and the next prune knows what is left of it;
+//! 2. the files that the manifest lists are removed, and the names are synced;
+//! 3. the renamed manifest is removed, and the names are synced;
+//! 4. the directory is removed, which is refused when something else is in it, and the root is synced.
+//!
+//! Of a chain the newest backup goes first, so that what is left is a chain at any moment.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::shelf::{Directories, Shelf};
+use super::{Repository, State, lock};
+use crate::Error;
+use crate::manifest::{MANIFEST, MANIFEST_PRUNED, Manifest};
+use crate::storage::Storage;
+
+/// What [`prune`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PruneReport {
+    /// The chains that are kept, oldest first.
+    pub kept: Vec<Kept>,
+    /// Directories that were removed, in that order.
+    pub removed: Vec<String>,
+    /// Bytes of the removed backups' files.
+    pub removed_bytes: u64,
+    /// What was left alone, and why.
+    pub left: Vec<Left>,
+}
+
+/// A chain that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Directories of its backups, the full one first.
+    pub backups: Vec<String>,
+}
+
+/// Something that a prune did not touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Left {
+    /// Its name in the repository.
+    pub name: String,
+    /// Why it was not touched.
+    pub why: String,
+}
+
+/// What a prune is going to do.
+#[derive(Debug, Default)]
+pub struct Pruning {
+    /// Backups to be removed, in that order: directory, files.
+    backups: Vec<(String, Vec<String>)>,
+    /// Empty directories.
+    empty: Vec<String>,
+    report: PruneReport,
+}
+
+/// Keeps the newest `keep` chains of the repository at `root`, and removes the older ones.
+///
+/// A chain is a full backup with all that continue it. What is incomplete, damaged or foreign is not
+/// touched and does not count. Interrupted at any point, also by a crash, it leaves whole chains and
+/// leftovers that the next prune removes; doing it again changes nothing more.
+///
+/// # Complexity
+/// Linear in the manifests and the number of files.
+///
+/// # Errors
+/// [`Error::RepositoryBusy`] while a backup or another prune is at work; [`Error::Io`].
+///
+/// # Examples
+/// ```
+/// use std::num::NonZeroUsize;
+/// use whimbrel_backup::ExportOptions;
+/// use whimbrel_backup::repository::{Kind, back_up, prune};
+///
+/// let dir = tempfile::tempdir()?;
+/// for _ in 0..3 {
+///     back_up(dir.path(), &[], Kind::Full, &ExportOptions::default(), None)?;
+/// }
+/// let report = prune(dir.path(), NonZeroUsize::MIN)?;
+/// assert_eq!((report.kept.len(), report.removed.len()), (1, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn prune(root: &Path, keep: NonZeroUsize) -> Result<PruneReport, Error> {
+    // A repository that is not there is an error: nothing is to be created here.
+    if !root.is_dir() {
+        let (root, wanted) = (root.to_owned(), "newest".to_owned());
+        return Err(Error::NoSuchBackup { root, wanted });
+    }
+    let _lock = lock(root)?;
+    let repository = Repository::open(root)?;
+    prune_on(&Directories::in_root(root), Pruning::plan(&repository, keep))
+}
+
+impl Pruning {
+    /// Decides what goes, from one look at the repository.
+    #[must_use]
+    pub fn plan(repository: &Repository, keep: NonZeroUsize) -> Self {
+        let mut it = Self::default();
+        let left = |name: &str, why: String| Left { name: name.to_owned(), why };
+        let (leftovers, chains) = it.sort_out(repository);
+        let kept_from = chains.len().saturating_sub(keep.get());
+        for (at, backups) in chains.into_values().enumerate() {
+            if at >= kept_from {
+                let backups = backups.into_iter().map(|(name, _)| name).collect();
+                it.report.kept.push(Kept { backups });
+            } else {
+                it.backups.extend(backups.into_iter().rev());
+            }
+        }
+        // What an earlier prune began is ended first.
+        it.backups.splice(0..0, leftovers);
+        it.report.left.extend(
+            repository.foreign().iter().map(|name| left(name, "not of a repository".to_owned())),
+        );
+        it
+    }
+
+    /// The leftovers of earlier prunes; and the chains, by the number of their full backups.
+    #[expect(clippy::type_complexity, reason = "lists of directories with their files")]
+    fn sort_out(
+        &mut self,
+        repository: &Repository,
+    ) -> (Vec<(String, Vec<String>)>, BTreeMap<u64, Vec<(String, Vec<String>)>>) {
+        let mut leftovers = Vec::new();
+        let mut chains: BTreeMap<u64, Vec<(String, Vec<String>)>> = BTreeMap::new();
+        let numbers: HashMap<_, _> =
+            repository.backups().map(|(number, backup)| (backup.manifest().id, number)).collect();
+        for entry in repository.entries() {
+            let name = entry.name().to_owned();
+            let why = match entry.state() {
+                State::Complete(backup) => match repository.chain(backup) {
+                    Ok(chain) => {
+                        let number = numbers[&chain.full().manifest().id];
+                        let files = files(backup.manifest());
+                        chains.entry(number).or_default().push((name, files));
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                State::Pruned => match pruned_files(&repository.root().join(&name)) {
+                    Ok(files) => {
+                        leftovers.push((name, files));
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                State::Empty => {
+                    self.empty.push(name);
+                    continue;
+                }
+                State::Incomplete => "incomplete: being written, or interrupted".to_owned(),
+                State::Damaged(error) => error.to_string(),
+            };
+            self.report.left.push(Left { name, why });
+        }
+        (leftovers, chains)
+    }
+
+    /// Directories that it will remove, in that order.
+    pub fn directories(&self) -> impl Iterator<Item = &str> {
+        self.backups.iter().map(|(name, _)| name).chain(&self.empty).map(String::as_str)
+    }
+}
+
+/// Carries out what was planned. The caller keeps other writers out.
+///
+/// # Errors
+/// [`Error::Io`]. What is left is whole chains, and leftovers that the next prune removes.
+pub fn prune_on(shelf: &dyn Shelf, pruning: Pruning) -> Result<PruneReport, Error> {
+    let Pruning { backups, empty, mut report } = pruning;
+    for (name, files) in backups {
+        report.removed_bytes += remove_backup(shelf, &name, &files)?;
+        remove_directory(shelf, name, &mut report)?;
+    }
+    for name in empty {
+        remove_directory(shelf, name, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64, Error> {
+    let io = |action, path: PathBuf| move |source| Error::Io { action, path, source };
+    let storage: Box<dyn Storage + '_> = shelf.open(name).map_err(io("open", shelf.path(name)))?;
+    let found = storage.list().map_err(io("list", storage.path("")))?;
+    let sizes: HashMap<&str, u64> =
+        found.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
+    let sync = || storage.sync_names().map_err(io("sync", storage.path("")));
+    if sizes.contains_key(MANIFEST) {
+        let renamed = storage.rename(MANIFEST, MANIFEST_PRUNED);
+        renamed.map_err(io("rename", storage.path(MANIFEST)))?;
+    }
+    // Also when an earlier prune renamed it: nobody knows whether it came to the sync.
+    sync()?;
+    let mut bytes = 0;
+    for file in files {
+        let Some(size) = sizes.get(file.as_str()) else { continue };
+        bytes += size;
+        storage.remove(file).map_err(io("remove", storage.path(file)))?;
+    }
+    sync()?;
+    storage.remove(MANIFEST_PRUNED).map_err(io("remove", storage.path(MANIFEST_PRUNED)))?;
+    sync()?;
+    Ok(bytes)
+}
+
+fn remove_directory(
+    shelf: &dyn Shelf,
+    name: String,
+    report: &mut PruneReport,
+) -> Result<(), Error> {
+    match shelf.remove_empty(&name) {
+        Ok(()) => {
+            let synced = shelf.sync_names();
+            let io = |source| Error::Io { action: "sync", path: shelf.path(""), source };
+            synced.map_err(io)?;
+            report.removed.push(name);
+        }
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            let why = "holds files that are not of the backup that was there".to_owned();
+            report.left.push(Left { name, why });
+        }
+        Err(source) => {
+            return Err(Error::Io { action: "remove", path: shelf.path(&name), source });
+        }
+    }
+    Ok(())
+}
+
+fn files(manifest: &Manifest) -> Vec<String> {
+    manifest.files().map(|(_, _, record)| record.file.clone()).collect()
+}
+
+/// The files of a backup whose manifest a prune has renamed.
+fn pruned_files(dir: &Path) -> Result<Vec<String>, Error> {
+    let path = dir.join(MANIFEST_PRUNED);
+    let bytes = fs::read(&path).map_err(|source| Error::Io { action: "read", path, source })?;
+    Ok(files(&Manifest::decode(&bytes)?))
+}

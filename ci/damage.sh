@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Random damage of many bytes on backups of several kinds: refused by verify, restore and views, naming file,
+# part and cause; no panic; memory within the bound of docs/format.md. Then the same with right checksums.
+#
+#   ci/damage.sh [DAMAGES]   of each of the two sorts, default 100,000; each is given to all three readers
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export WHIMBREL_DAMAGES="${1:-100000}"
+cargo test --release -p whimbrel-recovery --test corruptions
+echo "damage: $WHIMBREL_DAMAGES accidents refused by three readers, $WHIMBREL_DAMAGES forgeries survived by them"

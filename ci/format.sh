@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The format's specification is enough to read a backup: docs/read_backup.py, which knows docs/format.md
+# and nothing else of this project, reads the golden files as `restore` does, and refuses them damaged.
+#
+#   ci/format.sh [BACKUP..]   default: every directory of backup/tests/golden
+#
+# Makes a Python environment of its own below the target directory, with the packages pinned here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target="${CARGO_TARGET_DIR:-$PWD/target}"
+venv="$target/format-venv"
+packages=(lz4==4.4.4 xxhash==3.5.0)
+backups=("$@")
+[ ${#backups[@]} -gt 0 ] || backups=(backup/tests/golden/*/)
+
+make_venv() {
+    rm -rf "$venv"
+    python3 -m venv "$venv" >/dev/null 2>&1 && "$venv/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+if ! "$venv/bin/python" -c "import lz4.block, xxhash" >/dev/null 2>&1; then
+    if ! command -v python3 >/dev/null || ! make_venv; then
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            echo "format: installing python3-venv"
+            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+        fi
+        if ! make_venv; then
+            echo "format: missing: python3 with venv and pip; install Debian's package python3-venv" >&2
+            exit 1
+        fi
+    fi
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
+fi
+
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+cargo build --quiet -p whimbrel-recovery --example entries
+for backup in "${backups[@]}"; do
+    "$target/debug/examples/entries" "$backup" >"$work/restored"
+    "$target/debug/examples/entries" --mapped "$backup" >"$work/mapped"
+    "$venv/bin/python" docs/read_backup.py "$backup" >"$work/read"
+    diff -u "$work/restored" "$work/read"
+    diff -u "$work/restored" "$work/mapped"
+    [ -s "$work/read" ] || { echo "format: $backup has no entries: nothing was compared" >&2; exit 1; }
+    echo "format: $backup: $(wc -l <"$work/read") entries read alike"
+done
+"$venv/bin/python" ci/format_damage.py "${backups[@]}"

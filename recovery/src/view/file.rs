@@ -1,0 +1,142 @@
+//! One file of a view: mapped, and its index read, when it is first needed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use whimbrel_backup::Backup;
+use whimbrel_backup::block::OwnedBlock;
+use whimbrel_backup::manifest::FileRecord;
+use whimbrel_backup::shard::{FileKind, FileReader};
+
+use super::cache::BlockCache;
+use crate::Error;
+use crate::map::Mapped;
+
+/// One backup of a view.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) backup: Arc<Backup>,
+    /// Whether there are others: errors say then which one it is.
+    pub(super) is_chained: bool,
+}
+
+impl Part {
+    pub(super) fn named(&self, source: whimbrel_backup::Error) -> whimbrel_backup::Error {
+        if !self.is_chained {
+            return source;
+        }
+        let (backup, source) = (self.backup.dir().to_owned(), Box::new(source));
+        whimbrel_backup::Error::InBackup { backup, source }
+    }
+}
+
+/// One file of a view.
+#[derive(Debug)]
+pub(super) struct ViewFile {
+    part: Part,
+    /// Position of the file in the view.
+    id: usize,
+    store: u32,
+    kind: FileKind,
+    record: FileRecord,
+    opened: OnceLock<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    reader: FileReader<Mapped>,
+    checked: Checked,
+}
+
+impl ViewFile {
+    pub(super) fn new(
+        part: &Part,
+        id: usize,
+        store: u32,
+        kind: FileKind,
+        record: &FileRecord,
+    ) -> Self {
+        let (part, record) = (part.clone(), record.clone());
+        Self { part, id, store, kind, record, opened: OnceLock::new() }
+    }
+
+    pub(super) fn first_key(&self) -> &[u8] {
+        &self.record.first_key
+    }
+
+    pub(super) fn last_key(&self) -> &[u8] {
+        &self.record.last_key
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.opened.get().is_some()
+    }
+
+    pub(super) fn blocks_checked(&self) -> usize {
+        self.opened.get().map_or(0, |opened| opened.checked.count())
+    }
+
+    /// The file, mapped, with its index. Fails again and again while something is wrong with it.
+    pub(super) fn reader(&self) -> Result<&FileReader<Mapped>, Error> {
+        Ok(&self.opened()?.reader)
+    }
+
+    fn opened(&self) -> Result<&Opened, Error> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let backup = &self.part.backup;
+        let mapped = Mapped::open_for_lookups(&backup.path(&self.record))?;
+        let reader = backup.open_file(mapped, self.store, self.kind, &self.record);
+        let reader = reader.map_err(|error| self.part.named(error))?;
+        let checked = Checked::new(reader.blocks());
+        // Of threads that come here at once the first one's is kept.
+        Ok(self.opened.get_or_init(|| Opened { reader, checked }))
+    }
+
+    /// Block `number`, from the cache or decoded now, and checked if it was not yet.
+    pub(super) fn block(
+        &self,
+        number: usize,
+        cache: &BlockCache,
+    ) -> Result<Arc<OwnedBlock>, Error> {
+        if let Some(block) = cache.get((self.id, number)) {
+            return Ok(block);
+        }
+        let Opened { reader, checked } = self.opened()?;
+        let is_checked = checked.has(number);
+        let block = if is_checked { reader.load_again(number) } else { reader.load(number) };
+        let block = Arc::new(block.map_err(|error| self.part.named(error))?);
+        if !is_checked {
+            checked.note(number);
+        }
+        cache.insert((self.id, number), &block);
+        Ok(block)
+    }
+}
+
+/// Which blocks of a file were checked to their last byte, one bit each.
+#[derive(Debug)]
+struct Checked(Vec<AtomicU64>);
+
+impl Checked {
+    fn new(blocks: usize) -> Self {
+        Self((0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn has(&self, number: usize) -> bool {
+        // ORDERING: Relaxed; the bit speaks of bytes that nobody writes, and publishes nothing. Whoever
+        // does not see it yet checks once more. Row R1.
+        self.0[number / 64].load(Ordering::Relaxed) & 1 << (number % 64) != 0
+    }
+
+    fn note(&self, number: usize) {
+        // ORDERING: Relaxed; see `has`. A read-modify-write, so that no bit beside it is lost.
+        self.0[number / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
+    }
+
+    fn count(&self) -> usize {
+        // ORDERING: Relaxed; a figure to look at.
+        self.0.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
+    }
+}
