@@ -330,6 +330,23 @@ pub enum Error {
         /// A number that differs.
         other: u64,
     },
+    /// What was given cannot name a place for a backup.
+    #[error("`{location}` names no place for a backup: {why}")]
+    BadLocation {
+        /// What was given.
+        location: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The place is in an object store, and this build knows directories only. Back up into a directory.
+    #[error(
+        "{location} is in an object store, and this build knows directories only: back up into a \
+         directory, and copy it there"
+    )]
+    NoObjectStores {
+        /// The place.
+        location: String,
+    },
     /// A backup of a chain does not fit to the one that it continues: that one is missing, or is not the
     /// one that was continued. Neither it nor what continues it can be used; those before it can.
     #[error("{} continues backup {base}, {what}", backup.display())]

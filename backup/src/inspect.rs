@@ -11,7 +11,6 @@ use crate::file::FileKind;
 use crate::manifest::{FileRecord, Manifest};
 use crate::open::Backup;
 use crate::progress::rate;
-use crate::reader::FileSource;
 use crate::repository::Chain;
 
 /// What [`inspect()`] found. Serializes to a JSON object.
@@ -80,12 +79,18 @@ pub struct FileInspection {
 /// [`verify`](crate::verify()) only. That the chain of an incremental backup is broken is no error here, but
 /// told.
 pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
-    let backup = Backup::open(dir)?;
+    inspect_backup(&Backup::open(dir)?)
+}
+
+/// [`inspect`] of a backup that is open, wherever it is.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_backup(backup: &Backup) -> Result<Inspection, Error> {
     let manifest = backup.manifest();
     let mut files = Vec::new();
     let mut add = |store: u32, kind: FileKind, record: &FileRecord| {
-        let source = FileSource::open(&backup.path(record))?;
-        let file = backup.open_file(source, store, kind, record)?;
+        let file = backup.open_file(backup.source(record)?, store, kind, record)?;
         let mut lz4_blocks = 0;
         for number in 0..file.blocks() {
             let header = file.block_header(number)?;
@@ -120,8 +125,12 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
         (sum(|record| record.raw_bytes), sum(|record| record.bytes));
     let ratio = ratio(raw_bytes, stored_bytes);
     let manifest = manifest.clone();
-    let dir = dir.to_owned();
-    let (chain, chain_error) = match Chain::of(&dir) {
+    let dir = backup.dir().to_owned();
+    let chain = match backup.storage().local_path("") {
+        Some(dir) => Chain::of(&dir),
+        None => Chain::alone(backup.clone()),
+    };
+    let (chain, chain_error) = match chain {
         Ok(chain) => (Some(chain.backups().iter().map(|it| it.dir().to_owned()).collect()), None),
         Err(error) => (None, Some(error.to_string())),
     };

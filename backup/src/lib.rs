@@ -12,7 +12,8 @@
 //! | [`sorted`] | the same file again, made outside of a store to be ingested into one |
 //! | [`manifest`] | `MANIFEST.json`, written last: without it there is no backup |
 //! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
-//! | [`storage`] | where files go: a directory, or a double that fails or crashes in tests |
+//! | [`storage`] | where files are: a directory, an object store, a double that fails or crashes in tests |
+//! | [`location`] | what a user names such a place by: a path, or `s3://bucket/prefix` |
 //! | [`export()`] | writes the visible entries of snapshots, in parallel, beside running writers |
 //! | [`export_non_intrusive()`] | the same, and gives the snapshots up at the beginning |
 //! | [`export_incremental`], [`Tracker`] | writes what changed since a backup; follows the changes so that it is fast |
@@ -72,6 +73,7 @@ mod hex;
 mod incremental;
 mod inspect;
 mod load;
+pub mod location;
 pub mod manifest;
 mod non_intrusive;
 mod open;
@@ -92,10 +94,11 @@ mod writer;
 pub use error::{Error, KeyExcerpt, Part, Place};
 pub use export::{ExportOptions, ExportReport, ShardReport, export, export_to};
 pub use incremental::{IncrementalReport, Tracker, TrackerOptions, Ways, export_incremental};
-pub use inspect::{FileInspection, Inspection, inspect};
+pub use inspect::{FileInspection, Inspection, inspect, inspect_backup};
+pub use location::Location;
 pub use non_intrusive::{export_non_intrusive, export_non_intrusive_to};
 pub use open::Backup;
 pub use progress::{Cancel, Meter, Progress, Speed, Work};
 pub use resume::PausableExport;
-pub use verify::{VerifyReport, verify, verify_chain, verify_with};
+pub use verify::{VerifyReport, verify, verify_backup, verify_chain, verify_with};
 pub use whimbrel_mvcc::Digest;

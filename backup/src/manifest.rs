@@ -450,7 +450,7 @@ fn malformed(what: &'static str) -> Error {
     Error::Malformed { place: place(), what }
 }
 
-fn too_long(got: u64) -> Error {
+pub(crate) fn too_long(got: u64) -> Error {
     let what = "length of the manifest";
     Error::LimitExceeded { place: place(), what, limit: MAX_MANIFEST_LEN, got }
 }

@@ -1,20 +1,22 @@
-//! Opens a backup's directory: the manifest is checked, and that every file is there and none else.
+//! Opens a backup: the manifest is checked, and that every file is there and none else.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::ends::Ends;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::FileKind;
-use crate::manifest::{FileRecord, Link, MANIFEST, MAX_MANIFEST_LEN, Manifest, crc_of};
+use crate::manifest::{
+    FileRecord, Link, MANIFEST, MANIFEST_TMP, MAX_MANIFEST_LEN, Manifest, crc_of, too_long,
+};
 use crate::reader::{FileReader, Source, check_tally};
-use crate::storage;
+use crate::storage::{Directory, Storage};
 
-/// A backup on disk whose manifest is sound and whose directory holds exactly the listed files, each of
-/// the listed length.
+/// A backup whose manifest is sound and whose place holds exactly the listed files, each of the listed
+/// length.
 ///
 /// # Examples
 /// ```
@@ -23,16 +25,26 @@ use crate::storage;
 /// assert!(matches!(Backup::open(dir.path()), Err(Error::NoManifest { .. })));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Backup {
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
     manifest: Manifest,
     /// The checksum in the manifest's last member.
     crc: u32,
 }
 
+impl std::fmt::Debug for Backup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup")
+            .field("dir", &self.dir)
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Backup {
-    /// Opens the backup in `dir`.
+    /// Opens the backup in the directory `dir`.
     ///
     /// # Complexity
     /// Linear in the manifest; the other files are only looked at for their lengths.
@@ -41,22 +53,43 @@ impl Backup {
     /// [`Error::NoManifest`], whatever [`Manifest::decode`] refuses, [`Error::MissingFile`],
     /// [`Error::ForeignFile`], [`Error::WrongLength`], [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let backup = Self::read(dir)?;
+        Self::open_in(Arc::new(Directory::at(dir)))
+    }
+
+    /// Opens the backup in a storage; [`Location::open`](crate::Location::open) is the short way to it.
+    ///
+    /// # Complexity
+    /// As [`open`](Self::open): the manifest is read, everything else is listed once.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        let backup = Self::read_in(storage)?;
         backup.check_directory()?;
         Ok(backup)
     }
 
     /// Reads the manifest and does not look at the other files.
     pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
-        let bytes = read_manifest(dir)?;
-        let manifest = Manifest::decode(&bytes)?;
-        Ok(Self { dir: dir.to_owned(), manifest, crc: crc_of(&bytes) })
+        Self::read_in(Arc::new(Directory::at(dir)))
     }
 
-    /// Where the backup is.
+    fn read_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        let bytes = read_manifest(&*storage)?;
+        let manifest = Manifest::decode(&bytes)?;
+        Ok(Self { dir: storage.path(""), storage, manifest, crc: crc_of(&bytes) })
+    }
+
+    /// Where the backup is, for messages; in a directory also to open it again.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where its files are read from.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     /// What names it for good.
@@ -71,30 +104,38 @@ impl Backup {
         &self.manifest
     }
 
-    /// Path of one of its files.
+    /// Path of one of its files, for messages.
     #[must_use]
     pub fn path(&self, record: &FileRecord) -> PathBuf {
-        self.dir.join(&record.file)
+        self.storage.path(&record.file)
+    }
+
+    /// The bytes of one of its files, to be checked by [`open_file`](Self::open_file).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn source(&self, record: &FileRecord) -> Result<Box<dyn Source>, Error> {
+        let source = self.storage.open(&record.file);
+        source.map_err(|source| Error::Io { action: "open", path: self.path(record), source })
     }
 
     /// Exactly the listed files are there, each of the listed length.
     pub(crate) fn check_directory(&self) -> Result<(), Error> {
-        let io = |path: &Path, source| Error::Io { action: "read", path: path.to_owned(), source };
-        let names = storage::list(&self.dir).map_err(|source| io(&self.dir, source))?;
+        let io = |source| Error::Io { action: "read", path: self.dir.clone(), source };
+        let found = self.storage.list().map_err(io)?;
         let mut listed: HashMap<&str, &FileRecord> =
             self.manifest.files().map(|(_, _, record)| (record.file.as_str(), record)).collect();
-        for name in names {
-            if name == MANIFEST {
+        for file in found {
+            // A claim beside a manifest came too late, or was not taken away in time: it says nothing.
+            if file.name == MANIFEST || file.name == MANIFEST_TMP {
                 continue;
             }
-            let Some(record) = listed.remove(name.as_str()) else {
-                return Err(Error::ForeignFile { dir: self.dir.clone(), file: name });
+            let Some(record) = listed.remove(file.name.as_str()) else {
+                return Err(Error::ForeignFile { dir: self.dir.clone(), file: file.name });
             };
-            let path = self.path(record);
-            let got = fs::metadata(&path).map_err(|source| io(&path, source))?.len();
-            if got != record.bytes {
+            if file.bytes != record.bytes {
                 let place = Place::new(&record.file, Part::Whole);
-                return Err(Error::WrongLength { place, expected: record.bytes, got });
+                return Err(Error::WrongLength { place, expected: record.bytes, got: file.bytes });
             }
         }
         match listed.into_keys().min() {
@@ -194,17 +235,21 @@ fn same<T: PartialEq + ToString>(
 }
 
 /// Reads the manifest's bytes, at most as many as a manifest may have.
-fn read_manifest(dir: &Path) -> Result<Vec<u8>, Error> {
-    let path = dir.join(MANIFEST);
-    let read = || {
-        let mut bytes = Vec::new();
-        // One more than allowed, so that a longer file is refused by its length.
-        File::open(&path)?.take(MAX_MANIFEST_LEN + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound if dir.is_dir() => Error::NoManifest { dir: dir.to_owned() },
-        io::ErrorKind::NotFound => Error::Io { action: "open", path: dir.to_owned(), source },
-        _ => Error::Io { action: "read", path: path.clone(), source },
-    })
+fn read_manifest(storage: &dyn Storage) -> Result<Vec<u8>, Error> {
+    let source = storage.open(MANIFEST).map_err(|source| match source.kind() {
+        // The place itself may be missing: then that is what to say.
+        io::ErrorKind::NotFound => match storage.list() {
+            Ok(_) => Error::NoManifest { dir: storage.path("") },
+            Err(source) => Error::Io { action: "open", path: storage.path(""), source },
+        },
+        _ => Error::Io { action: "read", path: storage.path(MANIFEST), source },
+    })?;
+    if source.len() > MAX_MANIFEST_LEN {
+        return Err(too_long(source.len()));
+    }
+    let mut scratch = Vec::new();
+    // At most 64 MiB, as was just checked.
+    let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
+    let read = source.bytes(0, len, &mut scratch).map(<[u8]>::to_vec);
+    read.map_err(|source| Error::Io { action: "read", path: storage.path(MANIFEST), source })
 }

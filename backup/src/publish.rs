@@ -9,6 +9,9 @@
 //! 4. write the manifest under its temporary name, sync it;
 //! 5. rename it to `MANIFEST.json`: from here on there is a backup;
 //! 6. sync the names: from here on a crash cannot take it back, and only now success is reported.
+//!
+//! In an object store names are durable when they are there; the claim is a conditional put, and so is the
+//! renaming: see [`Storage::rename`].
 
 use std::io;
 use std::sync::Mutex;
@@ -22,6 +25,9 @@ use crate::manifest::{FileRecord, MANIFEST, MANIFEST_TMP, Manifest};
 use crate::shard::{self, ShardWriter};
 use crate::storage::{Storage, StorageFile};
 use crate::writer::FileSummary;
+
+/// Failed removals after which cleaning up is given up.
+const REMOVE_FAILURES_MAX: u32 = 3;
 
 /// What files of a backup are written to.
 pub type Sink = Box<dyn StorageFile>;
@@ -84,16 +90,20 @@ impl<'s> BackupWriter<'s> {
     /// empty, [`Error::Io`].
     pub fn begin(storage: &'s dyn Storage, id: BackupId) -> Result<Self, Error> {
         let io = |action, source| Error::Io { action, path: storage.path(""), source };
-        refuse_content(storage, &storage.list().map_err(|source| io("list", source))?)?;
+        let names = || -> Result<Vec<String>, Error> {
+            let files = storage.list().map_err(|source| io("list", source))?;
+            Ok(files.into_iter().map(|file| file.name).collect())
+        };
+        refuse_content(storage, &names()?)?;
         let claim = storage.create_new(MANIFEST_TMP).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => Error::Unfinished { dir: storage.path("") },
             _ => Error::Io { action: "create", path: storage.path(MANIFEST_TMP), source },
         })?;
         let writer = Self { storage, id, claim: Some(claim), created: Mutex::new(Vec::new()) };
         // Again, now that nobody else can begin: another backup may have been published meanwhile.
-        let mut names = storage.list().map_err(|source| io("list", source))?;
-        names.retain(|name| name != MANIFEST_TMP);
-        refuse_content(storage, &names)?;
+        let mut found = names()?;
+        found.retain(|name| name != MANIFEST_TMP);
+        refuse_content(storage, &found)?;
         Ok(writer)
     }
 
@@ -201,10 +211,12 @@ impl<'s> BackupWriter<'s> {
     }
 
     /// Writes the manifest and gives it its name. When this returns, the backup is durable; when it
-    /// fails, there is no backup.
+    /// fails, there is no backup, but for one case: an object store that falls silent in the very step may
+    /// carry it out later. Everything is left in place then, so what appears is whole.
     ///
     /// # Errors
-    /// [`Error::Io`], and whatever [`Manifest::encode`] refuses.
+    /// [`Error::Io`], and whatever [`Manifest::encode`] refuses; [`Error::AlreadyABackup`] when somebody
+    /// ignored the claim and published here meanwhile.
     pub fn publish(mut self, manifest: &Manifest) -> Result<(), Error> {
         if manifest.id != self.id {
             return Err(Error::Mismatch {
@@ -222,24 +234,58 @@ impl<'s> BackupWriter<'s> {
             let written = written.and_then(|()| claim.sync());
             written.map_err(|source| self.io("write", MANIFEST_TMP, source))?;
         }
-        let renamed = storage.rename(MANIFEST_TMP, MANIFEST);
-        renamed.map_err(|source| self.io("rename", MANIFEST_TMP, source))?;
-        self.claim = None;
+        match storage.rename(MANIFEST_TMP, MANIFEST) {
+            Ok(()) => self.claim = None,
+            Err(source) => {
+                match source.kind() {
+                    // Somebody took the claim away, and may have begun anew under the same names: nothing
+                    // here is surely ours any more. Or nobody knows whether it happened.
+                    io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotFound
+                    | io::ErrorKind::TimedOut => self.leave_all(),
+                    _ => self.withdraw(&bytes),
+                }
+                return Err(match source.kind() {
+                    io::ErrorKind::AlreadyExists => Error::AlreadyABackup { dir: storage.path("") },
+                    _ => self.io("publish", MANIFEST, source),
+                });
+            }
+        }
         if let Err(source) = storage.sync_names() {
-            self.withdraw();
+            self.withdraw(&bytes);
             return Err(self.io("sync", "", source));
         }
-        self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.leave_all();
         Ok(())
     }
 
-    /// The manifest has its name and may not keep it: takes it away first. The files may go only when
-    /// its removal is durable; otherwise they stay, so that no manifest can outlive them.
-    fn withdraw(&mut self) {
-        let gone = self.storage.remove(MANIFEST).and_then(|()| self.storage.sync_names());
-        if gone.is_err() {
-            self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    /// The manifest has its name, or may have it, and may not keep it: takes it away first, if it is ours.
+    /// The files may go only when its removal is durable; otherwise they stay, so that no manifest can
+    /// outlive them.
+    fn withdraw(&mut self, manifest: &[u8]) {
+        let removed = match self.holds(MANIFEST, manifest) {
+            Ok(true) => self.storage.remove(MANIFEST),
+            Ok(false) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        if removed.and_then(|()| self.storage.sync_names()).is_err() {
+            self.leave_all();
         }
+    }
+
+    /// Whether a file consists of these bytes.
+    fn holds(&self, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        let source = self.storage.open(name)?;
+        let mut scratch = Vec::new();
+        Ok(source.len() == bytes.len() as u64
+            && source.bytes(0, bytes.len(), &mut scratch)? == bytes)
+    }
+
+    /// Dropping the writer removes nothing from now on.
+    fn leave_all(&mut self) {
+        self.claim = None;
+        self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
     fn io(&self, action: &'static str, name: &str, source: io::Error) -> Error {
@@ -250,9 +296,18 @@ impl<'s> BackupWriter<'s> {
 impl Drop for BackupWriter<'_> {
     fn drop(&mut self) {
         let created = self.created.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A manifest here is not ours: somebody cleared the place and began anew, under the same names.
+        if !created.is_empty() && self.storage.open(MANIFEST).is_ok() {
+            return;
+        }
+        let mut failures = 0;
         for name in created.drain(..) {
-            // Best effort: what stays is refused as foreign by the next export, and is no backup.
-            let _ = self.storage.remove(&name);
+            // Best effort: what stays is refused as foreign by the next export, and is no backup. A
+            // store that cannot be reached is not asked for every file.
+            failures += u32::from(self.storage.remove(&name).is_err());
+            if failures == REMOVE_FAILURES_MAX {
+                break;
+            }
         }
         if self.claim.take().is_some() {
             let _ = self.storage.remove(MANIFEST_TMP);

@@ -17,8 +17,8 @@ use crate::writer::FileSummary;
 /// Bytes of an entry of the index whose key is empty.
 const INDEX_ENTRY_MIN: usize = 14;
 
-/// Where the bytes of a file come from.
-pub trait Source {
+/// Where the bytes of a file come from: memory, a file, an object. Several threads may read at once.
+pub trait Source: Send + Sync {
     /// Bytes there are.
     fn len(&self) -> u64;
 
@@ -47,6 +47,16 @@ impl Source for &[u8] {
     }
 }
 
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn bytes<'a>(&'a self, at: u64, len: usize, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        (**self).bytes(at, len, scratch)
+    }
+}
+
 /// A file read piece by piece, with the length it had when it was opened.
 #[derive(Debug)]
 pub struct FileSource {
@@ -60,12 +70,14 @@ impl FileSource {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let open = || {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok(Self { file, len })
-        };
-        open().map_err(|source| Error::Io { action: "open", path: path.to_owned(), source })
+        let file = File::open(path).and_then(Self::of);
+        file.map_err(|source| Error::Io { action: "open", path: path.to_owned(), source })
+    }
+
+    /// What an open file has now.
+    pub(crate) fn of(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { file, len })
     }
 }
 

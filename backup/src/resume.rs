@@ -11,7 +11,7 @@ use crate::file::{BackupId, FileKind};
 use crate::manifest::FileRecord;
 use crate::progress::Work;
 use crate::publish::BackupWriter;
-use crate::reader::{FileReader, FileSource};
+use crate::reader::FileReader;
 use crate::shard;
 use crate::storage::{Directory, Storage};
 
@@ -153,9 +153,11 @@ impl<'s> PausableExport<'s> {
             let Some(record) = done.as_ref().and_then(|done| done.record.as_ref()) else {
                 continue;
             };
-            let found = FileSource::open(&self.storage.path(&record.file))
-                .and_then(|source| FileReader::open(source, &record.file, FileKind::Shard));
-            if found.is_ok_and(|file| FileRecord::of(&file.summary()) == *record) {
+            let found = self.storage.open(&record.file).ok();
+            let found = found.map(|source| FileReader::open(source, &record.file, FileKind::Shard));
+            if found.is_some_and(|file| {
+                file.is_ok_and(|file| FileRecord::of(&file.summary()) == *record)
+            }) {
                 continue;
             }
             tracing::warn!(file = record.file, "a shard is not as it was written; again");

@@ -175,8 +175,8 @@ impl SortedFileWriter {
     }
 
     fn refuse_existing(&self) -> Result<(), Error> {
-        let names = self.storage.list().map_err(|source| self.io("list", "", source))?;
-        if names.contains(&self.name) {
+        let files = self.storage.list().map_err(|source| self.io("list", "", source))?;
+        if files.iter().any(|file| file.name == self.name) {
             return Err(self.io("create", &self.name, io::ErrorKind::AlreadyExists.into()));
         }
         Ok(())

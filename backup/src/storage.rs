@@ -1,18 +1,26 @@
-//! Where the files of a backup go.
+//! Where the files of a backup are: written to, and read from.
 //!
 //! Everything that makes a backup durable passes through [`Storage`], so tests can record the order of
-//! writes and syncs, cut it anywhere, and look at what a crash leaves behind.
+//! writes and syncs, cut it anywhere, and look at what a crash leaves behind; everything that is read
+//! passes through it as well, so tests can fail each read.
+//!
+//! | who | what |
+//! |---|---|
+//! | [`Directory`] | a directory of the file system |
+//! | [`Location`](crate::Location) | what a user names one by: a path, or `s3://bucket/prefix` |
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::reader::{FileSource, Source};
 
 /// A file being written.
 pub trait StorageFile: Write + Send + Sync {
     /// Makes everything written so far durable. After an error the file must be given up: the system
-    /// may have dropped what it could not write.
+    /// may have dropped what it could not write. Where files cannot grow (object stores), nothing may be
+    /// written after the first sync that had bytes to store.
     ///
     /// # Errors
     /// What the system says.
@@ -25,30 +33,59 @@ impl StorageFile for File {
     }
 }
 
+/// Name and length of something in a [`Storage`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
 /// A flat namespace of files: a directory, or what stands for it.
-pub trait Storage: Sync {
-    /// Names of everything there.
+pub trait Storage: Send + Sync {
+    /// Everything there, by name in ascending order. A directory or a group of objects below counts as
+    /// one file of any length.
     ///
     /// # Errors
-    /// What the system says.
-    fn list(&self) -> io::Result<Vec<String>>;
+    /// What the system says; `NotFound` when the place itself is not there and has to be.
+    fn list(&self) -> io::Result<Vec<Listed>>;
 
-    /// Creates a file that must not exist yet.
+    /// Opens a file for reading. What is handed out has the file's length of this moment.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>>;
+
+    /// The path under which the file can be mapped into memory, where there is one; of the directory itself for
+    /// an empty name. Default none.
+    fn local_path(&self, name: &str) -> Option<PathBuf> {
+        let _ = name;
+        None
+    }
+
+    /// Creates a file that must not exist yet. Of several who try at once, one succeeds at most.
     ///
     /// # Errors
     /// `AlreadyExists`, or what the system says.
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
 
-    /// Gives a file another name, replacing what has it, in one step.
+    /// Gives a synced file another name in one step: whoever looks finds all of it under the new name, or
+    /// nothing. The step that publishes a backup.
+    ///
+    /// A directory replaces what has the new name; an object store refuses then, as its step is a
+    /// conditional put of the same bytes, after which the old name is removed or, should that fail, left.
     ///
     /// # Errors
-    /// What the system says.
+    /// `AlreadyExists` where it is refused. `TimedOut` when nobody can know whether it happened or is yet
+    /// to happen: nothing that the file speaks of may be removed then. After any other error it has not
+    /// happened, as far as the system can be believed.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Takes a file away.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says. `NotFound` is an error in directories only.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Makes creations, renames and removals so far durable.
@@ -86,16 +123,38 @@ impl Directory {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// The directory at `path`, which is there.
+    /// The directory at `path`, to read from. That it is there will be seen by whoever reads.
     #[must_use]
-    pub(crate) fn open(path: &Path) -> Self {
+    pub fn at(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 }
 
 impl Storage for Directory {
-    fn list(&self) -> io::Result<Vec<String>> {
-        list(&self.path)
+    fn list(&self) -> io::Result<Vec<Listed>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // A link that leads nowhere is there; what is gone since the names were read is not.
+            let found = fs::metadata(entry.path()).or_else(|_| entry.metadata());
+            let bytes = match found {
+                Ok(found) => found.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // Names that are not Unicode as far as they can be shown: none is of a backup.
+            files.push(Listed { name: entry.file_name().to_string_lossy().into_owned(), bytes });
+        }
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
+        Ok(Box::new(FileSource::of(File::open(self.path.join(name))?)?))
+    }
+
+    fn local_path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.path(name))
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {

@@ -9,7 +9,7 @@ use crate::file::{FileKind, Tally};
 use crate::manifest::FileRecord;
 use crate::open::Backup;
 use crate::progress::{Work, rate};
-use crate::reader::{Buffers, FileReader, FileSource, Source};
+use crate::reader::{Buffers, FileReader, Source};
 use crate::repository::Chain;
 use crate::sequence::Sequence;
 
@@ -72,6 +72,14 @@ pub fn verify_with(dir: &std::path::Path, work: &Work) -> Result<VerifyReport, E
     verify_chain(&Chain::of(dir)?, work)
 }
 
+/// [`verify_with`] of a full backup that is open, wherever it is.
+///
+/// # Errors
+/// As [`verify_with`].
+pub fn verify_backup(backup: &Backup, work: &Work) -> Result<VerifyReport, Error> {
+    verify_chain(&Chain::alone(backup.clone())?, work)
+}
+
 /// Verifies all backups of a chain. See [`verify_with`].
 ///
 /// # Errors
@@ -84,7 +92,7 @@ pub fn verify_chain(chain: &Chain, work: &Work) -> Result<VerifyReport, Error> {
     work.begin(files.iter().map(|(_, (_, _, record))| record.entries).sum());
     work.for_each(&files, |work, (backup, (store, kind, record))| {
         let verify = || {
-            let source = FileSource::open(&backup.path(record))?;
+            let source = backup.source(record)?;
             verify_file(&backup.open_file(source, *store, *kind, record)?, work)
         };
         // Files of one backup need no more than their names.

@@ -2,150 +2,28 @@
 //! has returned there is one for good. The same for a sorted file.
 //! Method: a recording storage. Every cut of the list of operations, combined with every prefix of
 //! directory operations that were not synced and with lost, torn and zero-filled unsynced writes, is
-//! laid out as a directory and opened. Then every single operation is made to fail.
+//! laid out as a directory and opened. `images.rs` draws from all that a disk may do, `faults.rs` makes
+//! every operation fail.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Mutex;
 
+use disk::{Disk, Fault, Image, Op};
 use whimbrel_backup::block::BlockOptions;
-use whimbrel_backup::manifest::MANIFEST;
 use whimbrel_backup::publish::BackupWriter;
-use whimbrel_backup::shard::{Buffers, Sequence};
+use whimbrel_backup::shard::{BackupId, Buffers, Sequence, Source};
 use whimbrel_backup::sorted::{self, SortedFileWriter};
-use whimbrel_backup::storage::{Directory, Storage, StorageFile};
+use whimbrel_backup::storage::{Directory, Listed, Storage, StorageFile};
 use whimbrel_backup::{Error, Work, verify_with};
-
-#[derive(Debug, Clone)]
-enum Op {
-    Create { name: String, inode: usize },
-    Write { inode: usize, bytes: Vec<u8> },
-    SyncFile { inode: usize },
-    Rename { from: String, to: String },
-    Remove { name: String },
-    SyncNames,
-}
-
-#[derive(Default)]
-struct Log {
-    ops: Vec<Op>,
-    names: BTreeMap<String, usize>,
-    inodes: usize,
-    calls: usize,
-    fail_at: Option<usize>,
-}
-
-impl Log {
-    /// Counts a call; the chosen one fails.
-    fn call(&mut self) -> io::Result<()> {
-        self.calls += 1;
-        if self.fail_at == Some(self.calls) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Log>>);
-
-struct RecordedFile {
-    log: Recorder,
-    inode: usize,
-}
-
-impl Write for RecordedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut log = self.log.0.lock().unwrap();
-        let called = log.call();
-        // A full disk takes a part before it fails.
-        let taken = if called.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        log.ops.push(Op::Write { inode: self.inode, bytes: taken.to_vec() });
-        called.map(|()| taken.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl StorageFile for RecordedFile {
-    fn sync(&mut self) -> io::Result<()> {
-        let mut log = self.log.0.lock().unwrap();
-        log.call()?;
-        log.ops.push(Op::SyncFile { inode: self.inode });
-        Ok(())
-    }
-}
-
-impl Storage for Recorder {
-    fn list(&self) -> io::Result<Vec<String>> {
-        let mut log = self.0.lock().unwrap();
-        log.call()?;
-        Ok(log.names.keys().cloned().collect())
-    }
-
-    fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        let mut log = self.0.lock().unwrap();
-        log.call()?;
-        if log.names.contains_key(name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let inode = log.inodes;
-        log.inodes += 1;
-        log.names.insert(name.to_owned(), inode);
-        log.ops.push(Op::Create { name: name.to_owned(), inode });
-        Ok(Box::new(RecordedFile { log: self.clone(), inode }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut log = self.0.lock().unwrap();
-        log.call()?;
-        let inode = log.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        log.names.insert(to.to_owned(), inode);
-        log.ops.push(Op::Rename { from: from.to_owned(), to: to.to_owned() });
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut log = self.0.lock().unwrap();
-        log.call()?;
-        log.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
-        log.ops.push(Op::Remove { name: name.to_owned() });
-        Ok(())
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        let mut log = self.0.lock().unwrap();
-        log.call()?;
-        log.ops.push(Op::SyncNames);
-        Ok(())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        Path::new("/recorded").join(name)
-    }
-}
-
-fn run(fail_at: Option<usize>) -> (Vec<Op>, usize, Result<(), Error>) {
-    let recorder = Recorder::default();
-    recorder.0.lock().unwrap().fail_at = fail_at;
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let backup = BackupWriter::begin(&recorder, common::ID)?;
-        let manifest = common::write_files(&backup);
-        backup.publish(&manifest)
-    }));
-    // `common` unwraps: a failure in the middle of a shard unwinds and drops the writer as an error would.
-    let outcome = outcome.unwrap_or(Err(Error::Cancelled));
-    let log = recorder.0.lock().unwrap();
-    (log.ops.clone(), log.calls, outcome)
-}
 
 #[derive(Default)]
 struct Inode {
@@ -168,8 +46,6 @@ impl Inode {
     }
 }
 
-type Image = BTreeMap<String, Vec<u8>>;
-
 /// Every directory that a crash after `ops` may leave.
 fn images(ops: &[Op]) -> Vec<Image> {
     let mut inodes: BTreeMap<usize, Inode> = BTreeMap::new();
@@ -184,6 +60,7 @@ fn images(ops: &[Op]) -> Vec<Image> {
                 let inode = inodes.entry(*inode).or_default();
                 inode.synced = inode.bytes.len();
             }
+            Op::SyncFileFailed { .. } => {}
             Op::SyncNames => synced = name_ops.len(),
             Op::Create { .. } | Op::Rename { .. } | Op::Remove { .. } => name_ops.push(op),
         }
@@ -209,12 +86,12 @@ fn images(ops: &[Op]) -> Vec<Image> {
             }
             match op {
                 Op::Create { name, inode } => drop(names.insert(name, *inode)),
-                Op::Rename { from, to } => {
+                Op::Rename { from, to, .. } => {
                     let inode = names.remove(from.as_str()).unwrap();
                     names.insert(to, inode);
                 }
                 Op::Remove { name } => drop(names.remove(name.as_str())),
-                Op::Write { .. } | Op::SyncFile { .. } | Op::SyncNames => unreachable!(),
+                _ => unreachable!("only operations on names are kept"),
             }
         }
         let mut partial = vec![Image::new()];
@@ -261,8 +138,9 @@ fn is_whole(image: &Image) -> bool {
 
 #[test]
 fn a_crash_at_any_moment_leaves_a_whole_backup_or_none() {
-    let (ops, _, outcome) = run(None);
-    outcome.unwrap();
+    let disk = Disk::default();
+    common::write_backup_to(&disk, common::ID);
+    let ops = disk.ops();
     let (mut seen, mut whole) = (0, 0);
     for cut in 0..=ops.len() {
         for image in images(&ops[..cut]) {
@@ -274,35 +152,15 @@ fn a_crash_at_any_moment_leaves_a_whole_backup_or_none() {
     assert!(images(&ops).iter().all(is_whole), "published is durable");
 }
 
-#[test]
-fn any_failing_operation_means_an_error_and_no_backup() {
-    let (_, calls, _) = run(None);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
-    let runs: Vec<_> = (1..=calls).map(|fail_at| run(Some(fail_at))).collect();
-    std::panic::set_hook(hook);
-    for (ops, _, outcome) in runs {
-        outcome.expect_err("the failure is reported");
-        for cut in 0..=ops.len() {
-            if cut == ops.len() || matches!(ops[cut], Op::Remove { .. }) {
-                for image in images(&ops[..cut]) {
-                    is_whole(&image);
-                }
-            }
-        }
-        // Nothing is left behind: the live directory is empty, or holds what could not be removed.
-        let live = images(&[&ops[..], &[Op::SyncNames]].concat()).pop().unwrap();
-        assert!(!live.contains_key(MANIFEST), "{:?}", live.keys());
-        assert!(live.len() <= 4, "{:?}", live.keys());
-    }
-}
-
 /// A directory whose files take nothing: every write fails as on a full disk.
 struct FullDisk(Directory);
 
 impl Storage for FullDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn list(&self) -> io::Result<Vec<Listed>> {
         self.0.list()
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
+        self.0.open(name)
     }
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
         drop(self.0.create_new(name)?);
@@ -359,7 +217,10 @@ fn two_backups_into_one_directory_are_refused() {
 struct Overtaken(Directory, Mutex<bool>);
 
 impl Storage for Overtaken {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
+        self.0.open(name)
+    }
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let names = self.0.list()?;
         if !std::mem::replace(&mut self.1.lock().unwrap(), true) {
             common::write_backup_to(&self.0, common::ID);
@@ -393,6 +254,29 @@ fn a_backup_published_between_look_and_claim_is_left_alone() {
 }
 
 #[test]
+fn a_backup_whose_place_was_taken_over_leaves_the_other_one_alone() {
+    for publishes in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Directory::create(dir.path()).unwrap();
+        let first = BackupWriter::begin(&storage, common::ID).unwrap();
+        let manifest = common::write_files(&first);
+        // Somebody thinks it dead, removes what it made, and makes a backup.
+        for (name, _) in common::files(dir.path()) {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        common::write_backup_to(&storage, BackupId(*b"somebody else's!"));
+        let theirs = common::files(dir.path());
+        if publishes {
+            let error = first.publish(&manifest).unwrap_err();
+            assert!(error.to_string().starts_with("cannot publish "), "{error}");
+        } else {
+            drop(first);
+        }
+        assert!(common::files(dir.path()) == theirs, "published: {publishes}");
+    }
+}
+
+#[test]
 fn a_place_that_cannot_be_a_directory_gets_a_clear_message() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
@@ -405,11 +289,10 @@ const SORTED: &str = "monday.sorted";
 
 /// Writes a sorted file through a recorder.
 fn run_sorted(fail_at: Option<usize>) -> (Vec<Op>, usize, Result<(), Error>) {
-    let recorder = Recorder::default();
-    recorder.0.lock().unwrap().fail_at = fail_at;
+    let disk = fail_at.map_or_else(Disk::default, |at| Disk::failing(at, Fault::Full));
     let write = || {
         let options = BlockOptions::default().with_block_bytes(96);
-        let mut file = SortedFileWriter::create_in(recorder.clone(), SORTED, options)?;
+        let mut file = SortedFileWriter::create_in(disk.clone(), SORTED, options)?;
         for n in 0..20_u8 {
             file.put(&[n], &[n; 20])?;
         }
@@ -417,8 +300,7 @@ fn run_sorted(fail_at: Option<usize>) -> (Vec<Op>, usize, Result<(), Error>) {
         file.finish().map(|summary| assert_eq!(summary.tally.entries, 20))
     };
     let outcome = write();
-    let log = recorder.0.lock().unwrap();
-    (log.ops.clone(), log.calls, outcome)
+    (disk.ops(), disk.calls(), outcome)
 }
 
 /// True for a whole sorted file, false for none under its name.

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use whimbrel_backup::repository::{BackupReport, Kind, back_up};
-use whimbrel_backup::{ExportOptions, ExportReport, Tracker, export};
+use whimbrel_backup::repository::{BackupReport, Chain, Kind, back_up};
+use whimbrel_backup::storage::Storage;
+use whimbrel_backup::{ExportOptions, ExportReport, Tracker, export, export_to};
 use whimbrel_mvcc::{Clock, Store};
-use whimbrel_recovery::{RestoreOptions, RestoreReport, restore};
+use whimbrel_recovery::{RestoreOptions, RestoreReport, restore_chain};
 
 use crate::collection::Collection;
 use crate::engine::{Collections, Engine};
@@ -89,6 +90,20 @@ impl EngineSnapshot {
     ) -> Result<ExportReport, Error> {
         let failed = |e| Error::Backup { dir: dir.to_owned(), source: Box::new(e) };
         export(&self.stores(), dir, &as_engine(options, resume_token)).map_err(failed)
+    }
+
+    /// [`backup`](Self::backup) to any place that takes files, such as a prefix of an object store: see
+    /// [`Location::create`](whimbrel_backup::Location::create).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backup_to(
+        &self,
+        storage: &dyn Storage,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, Error> {
+        let failed = |e| Error::Backup { dir: storage.path(""), source: Box::new(e) };
+        export_to(&self.stores(), storage, &as_engine(options, None)).map_err(failed)
     }
 
     /// Backs up everything this snapshot shows into the repository of backups at `root`: all of it, or what
@@ -181,8 +196,22 @@ impl Engine {
     /// [`Error::BadSchema`], [`Error::BadPartitions`] when it is not an engine's, or incomplete.
     pub fn restore(dir: impl AsRef<Path>, options: &RestoreOptions) -> Result<Restored, Error> {
         let dir = dir.as_ref();
+        let chain = Chain::of(dir);
+        let failed = |e: whimbrel_backup::Error| Error::Restore {
+            dir: dir.to_owned(),
+            source: Box::new(e.into()),
+        };
+        Self::restore_from(&chain.map_err(failed)?, options)
+    }
+
+    /// [`restore`](Self::restore) from a chain of backups that are open, wherever they are.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore_from(chain: &Chain, options: &RestoreOptions) -> Result<Restored, Error> {
+        let dir = chain.newest().dir();
         let clock = Clock::new();
-        let restored = restore(dir, &clock, options)
+        let restored = restore_chain(chain, &clock, options)
             .map_err(|e| Error::Restore { dir: dir.to_owned(), source: Box::new(e) })?;
         let bad = |reason| Error::BadSchema { place: dir.display().to_string(), reason };
         let state: EngineState = serde_json::from_value(restored.manifest.user.clone())

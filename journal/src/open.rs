@@ -100,10 +100,10 @@ impl Opening<'_> {
 
     /// The newest segments without a gap, and those before the gap.
     fn find(&self) -> Result<(Vec<u64>, Vec<u64>), Error> {
-        let names = self.storage.list().map_err(|source| self.io("list", "", source))?;
+        let files = self.storage.list().map_err(|source| self.io("list", "", source))?;
         let mut numbers = Vec::new();
         let mut removed = false;
-        for name in names {
+        for name in files.into_iter().map(|file| file.name) {
             let unfinished = name.strip_suffix(UNFINISHED).and_then(segment_number);
             if let Some(number) = segment_number(&name) {
                 numbers.push(number);

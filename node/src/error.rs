@@ -249,6 +249,8 @@ fn backup_code(error: &whimbrel_backup::Error) -> u8 {
     match error {
         whimbrel_backup::Error::Io { source, .. } => io_code(source),
         whimbrel_backup::Error::Cancelled => exit_code::INTERRUPTED,
+        whimbrel_backup::Error::BadLocation { .. }
+        | whimbrel_backup::Error::NoObjectStores { .. } => exit_code::USAGE,
         whimbrel_backup::Error::InBackup { source, .. } => backup_code(source),
         whimbrel_backup::Error::RepositoryBusy { .. } => exit_code::MACHINE,
         _ => exit_code::INPUT,
@@ -324,6 +326,8 @@ fn engine_remedy(error: &whimbrel::Error) -> String {
 /// What a person can do about a backup's error, where its own text does not say.
 fn backup_remedy(error: &whimbrel_backup::Error) -> String {
     match error {
+        // What an object store says comes with its remedy.
+        whimbrel_backup::Error::Io { path, .. } if path.starts_with("s3:") => String::new(),
         whimbrel_backup::Error::Io { source, .. } => {
             remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default()
         }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use whimbrel_backup::repository::Repository;
-use whimbrel_backup::{Backup, Work};
+use whimbrel_backup::repository::{Chain, Repository};
+use whimbrel_backup::{Location, Work};
 use whimbrel_migrate::{Slot, SlotServer, slot_of};
 use whimbrel_mvcc::{Clock, Store};
-use whimbrel_recovery::{RestoreOptions, restore};
+use whimbrel_recovery::{RestoreOptions, restore_chain};
 
 use crate::Error;
 use crate::resp::commands::partition_prefix;
@@ -35,9 +35,30 @@ fn place_of(name: &str) -> Option<(Slot, Vec<u8>)> {
     Some((slot_of(name.as_bytes()), prefix))
 }
 
+/// Opens what a user names, with what it continues: a backup at `s3://bucket/prefix`, or one in a directory as
+/// [`find_backup`] finds it.
+///
+/// # Errors
+///
+/// [`Error::Backup`] when there is none, its manifest is damaged, or the object store cannot be
+/// reached; [`Error::Usage`] when one of several is asked for in an object store, where there are no
+/// repositories.
+pub fn open_chain(given: &Path, at: Option<&str>) -> Result<Chain, Error> {
+    match (Location::of(given)?, at) {
+        (Location::Directory(dir), _) => Ok(Chain::of(&find_backup(&dir, at)?)?),
+        (elsewhere, None) => Ok(Chain::alone(elsewhere.open()?)?),
+        (elsewhere, Some(_)) => Err(no_repository(&elsewhere, "verify")),
+    }
+}
+
+/// What to say where a repository is named in an object store.
+pub(crate) fn no_repository(location: &Location, command: &'static str) -> Error {
+    let message = format!("{location} is one backup; repositories of backups are directories");
+    Error::Usage { command, message }
+}
+
 /// The backup that a directory stands for: itself, or the newest complete checkpoint in it.
-#[must_use]
-pub fn newest_backup(dir: &Path) -> PathBuf {
+fn newest_backup(dir: &Path) -> PathBuf {
     let has_manifest = |dir: &Path| dir.join(whimbrel_backup::manifest::MANIFEST).exists();
     if has_manifest(dir) {
         return dir.to_owned();
@@ -76,13 +97,10 @@ pub fn is_repository(dir: &Path) -> bool {
 }
 
 /// Whether a backup is one of a node.
-///
-/// # Errors
-///
-/// [`Error::Backup`] when there is no backup, or its manifest is damaged.
-pub fn is_node_backup(dir: &Path) -> Result<bool, Error> {
-    let backup = Backup::open(dir)?;
-    Ok(backup.manifest().stores.iter().any(|store| store.name.starts_with(SLOT)))
+#[must_use]
+pub fn is_node_backup(chain: &Chain) -> bool {
+    let manifest = chain.newest().manifest();
+    manifest.stores.iter().any(|store| store.name.starts_with(SLOT))
 }
 
 /// Loads a backup, or the newest one of a repository, into stores of slots: checked as a whole before
@@ -94,9 +112,9 @@ pub fn is_node_backup(dir: &Path) -> Result<bool, Error> {
 ///
 /// [`Error::Recovery`] naming file and block of the first damage, [`Error::ForeignStore`] for a
 /// store that is neither a slot's nor a partition's.
-pub fn load(dir: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Store>, Error> {
-    let dir = &find_backup(dir, None)?;
-    let manifest = Backup::open(dir)?.manifest().clone();
+pub fn load(given: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Store>, Error> {
+    let chain = open_chain(given, None)?;
+    let (dir, manifest) = (chain.newest().dir(), chain.newest().manifest());
     let mut options = RestoreOptions::default()
         .with_work(work)
         .with_store_options(SlotServer::slot_store_options());
@@ -105,7 +123,7 @@ pub fn load(dir: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, Stor
         let (_, prefix) = place_of(&store.name).ok_or_else(|| foreign(&store.name))?;
         options = options.with_key_prefix(&store.name, &prefix);
     }
-    let restored = restore(dir, clock, &options)?;
+    let restored = restore_chain(&chain, clock, &options)?;
     let mut slots: BTreeMap<Slot, Store> = BTreeMap::new();
     for (name, store) in restored.stores {
         let (slot, _) = place_of(&name).ok_or_else(|| foreign(&name))?;

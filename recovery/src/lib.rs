@@ -59,6 +59,6 @@ pub use options::RestoreOptions;
 pub use plan::{Estimate, estimate};
 pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
-pub use restore::{RestoreReport, Restored, restore, restore_chain};
+pub use restore::{RestoreReport, Restored, restore, restore_backup, restore_chain};
 pub use sort::{SortOptions, SortReport, Sorter};
 pub use view::{BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats};

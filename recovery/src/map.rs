@@ -6,8 +6,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap};
-use whimbrel_backup::Error;
+use whimbrel_backup::manifest::FileRecord;
 use whimbrel_backup::shard::Source;
+use whimbrel_backup::{Backup, Error};
+
+/// The bytes of a file of a backup: mapped where it is a file, read in ranges elsewhere.
+pub(crate) fn source(backup: &Backup, record: &FileRecord) -> Result<Box<dyn Source>, Error> {
+    match backup.storage().local_path(&record.file) {
+        Some(path) => Ok(Box::new(Mapped::open(&path)?)),
+        None => backup.source(record),
+    }
+}
 
 /// A mapped file. Its pages are read when they are touched and need no buffer of ours.
 ///

@@ -16,16 +16,19 @@ use std::time::Instant;
 
 use whimbrel_backup::manifest::{MANIFEST, Manifest};
 use whimbrel_backup::repository::Chain;
-use whimbrel_backup::shard::{Buffers, FileKind, FileReader, Sequence};
-use whimbrel_backup::{Digest, Part, Place, Work};
+use whimbrel_backup::shard::{Buffers, FileKind, FileReader, Sequence, Source};
+use whimbrel_backup::{Backup, Digest, Part, Place, Work};
 use whimbrel_mvcc::{Clock, KeyRange, Store, StoreSegment, StoreSegmentBuilder};
 
 use crate::Error;
-use crate::map::Mapped;
+use crate::map::source;
 use crate::options::RestoreOptions;
 use crate::plan::{Layer, Plan, ShardTask, StorePlan, covers, reaches};
 use crate::rebuild::Rebuild;
 use crate::replay::{Target, replay};
+
+/// What a file's blocks are read from.
+type Bytes = Box<dyn Source>;
 
 /// What [`restore`] made.
 #[derive(Debug)]
@@ -87,6 +90,19 @@ impl RestoreReport {
 /// [`Error::WrongContent`], [`Error::MemoryLimit`], [`Error::UnknownStore`], [`Error::Store`].
 pub fn restore(dir: &Path, clock: &Clock, options: &RestoreOptions) -> Result<Restored, Error> {
     restore_chain(&Chain::of(dir)?, clock, options)
+}
+
+/// [`restore`] of a full backup that is open, wherever it is. Files of a directory are mapped; of an object
+/// store each is read in ranges, one after the other, while the next is under way.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_backup(
+    backup: &Backup,
+    clock: &Clock,
+    options: &RestoreOptions,
+) -> Result<Restored, Error> {
+    restore_chain(&Chain::alone(backup.clone())?, clock, options)
 }
 
 /// Restores what the newest backup of a chain shows. See [`restore`].
@@ -181,8 +197,8 @@ fn rebuild_shard(
     work: &Work,
 ) -> Result<(StoreSegment, Digest), Error> {
     let ShardTask { layer, record, prefix, .. } = task;
-    let mapped = Mapped::open(&layer.backup.path(record))?;
-    let file = layer.backup.open_file(mapped, layer.store, FileKind::Shard, record)?;
+    let bytes = source(&layer.backup, record)?;
+    let file = layer.backup.open_file(bytes, layer.store, FileKind::Shard, record)?;
     match range.filter(|range| !covers(Some(*range), record)) {
         None => rebuild_whole(&file, task, work),
         Some(range) => rebuild_part(&file, range, prefix, work),
@@ -190,7 +206,7 @@ fn rebuild_shard(
 }
 
 fn rebuild_whole(
-    file: &FileReader<Mapped>,
+    file: &FileReader<Bytes>,
     task: &ShardTask<'_>,
     work: &Work,
 ) -> Result<(StoreSegment, Digest), Error> {
@@ -217,7 +233,7 @@ fn rebuild_whole(
 
 /// Reads only the blocks that may have keys of the range. Each is checked by its checksums.
 fn rebuild_part(
-    file: &FileReader<Mapped>,
+    file: &FileReader<Bytes>,
     range: &KeyRange,
     prefix: &[u8],
     work: &Work,
@@ -247,7 +263,7 @@ fn rebuild_part(
 }
 
 /// The first block that may have keys of the range.
-fn first_block(file: &FileReader<Mapped>, range: &KeyRange) -> usize {
+fn first_block(file: &FileReader<Bytes>, range: &KeyRange) -> usize {
     match &range.lo {
         Bound::Included(lo) | Bound::Excluded(lo) => file.block_from(lo),
         Bound::Unbounded => 0,
@@ -275,8 +291,8 @@ impl Building<'_> {
         let target = Target { store: &self.store, prefix: self.plan.prefix, range };
         for (kind, record) in layer.deltas(range) {
             let replay = || {
-                let mapped = Mapped::open(&layer.backup.path(record))?;
-                let file = layer.backup.open_file(mapped, layer.store, kind, record)?;
+                let bytes = source(&layer.backup, record)?;
+                let file = layer.backup.open_file(bytes, layer.store, kind, record)?;
                 replay(&target, &file, || work.is_cancelled())
             };
             let applied = replay().map_err(|error| match error {

@@ -59,6 +59,18 @@ impl Chain {
         }
     }
 
+    /// The chain that consists of a full backup, wherever that is.
+    ///
+    /// # Errors
+    /// [`Error::BrokenChain`] for an incremental one: what it continues is looked for in directories, by
+    /// [`of`](Self::of).
+    pub fn alone(backup: Backup) -> Result<Self, Error> {
+        if backup.manifest().base.is_some() {
+            return Err(broken(&backup, "which is looked for beside it in a directory only"));
+        }
+        Ok(Self::new(vec![backup]))
+    }
+
     /// The chain that ends in the newest backup of the repository at `root`.
     ///
     /// # Errors

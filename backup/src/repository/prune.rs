@@ -193,17 +193,20 @@ pub fn prune_on(shelf: &dyn Shelf, pruning: Pruning) -> Result<PruneReport, Erro
 fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64, Error> {
     let io = |action, path: PathBuf| move |source| Error::Io { action, path, source };
     let storage: Box<dyn Storage + '_> = shelf.open(name).map_err(io("open", shelf.path(name)))?;
-    let names = storage.list().map_err(io("list", storage.path("")))?;
+    let found = storage.list().map_err(io("list", storage.path("")))?;
+    let sizes: HashMap<&str, u64> =
+        found.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
     let sync = || storage.sync_names().map_err(io("sync", storage.path("")));
-    if names.iter().any(|name| name == MANIFEST) {
+    if sizes.contains_key(MANIFEST) {
         let renamed = storage.rename(MANIFEST, MANIFEST_PRUNED);
         renamed.map_err(io("rename", storage.path(MANIFEST)))?;
     }
     // Also when an earlier prune renamed it: nobody knows whether it came to the sync.
     sync()?;
     let mut bytes = 0;
-    for file in files.iter().filter(|file| names.contains(file)) {
-        bytes += fs::metadata(storage.path(file)).map_or(0, |it| it.len());
+    for file in files {
+        let Some(size) = sizes.get(file.as_str()) else { continue };
+        bytes += size;
         storage.remove(file).map_err(io("remove", storage.path(file)))?;
     }
     sync()?;

@@ -46,7 +46,7 @@ impl Directories {
 
 impl Shelf for Directories {
     fn open(&self, name: &str) -> io::Result<Box<dyn Storage + '_>> {
-        Ok(Box::new(Directory::open(&self.root.join(name))))
+        Ok(Box::new(Directory::at(&self.root.join(name))))
     }
 
     fn remove_empty(&self, name: &str) -> io::Result<()> {

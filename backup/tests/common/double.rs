@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use whimbrel_backup::repository::Shelf;
-use whimbrel_backup::storage::{Storage, StorageFile};
+use whimbrel_backup::shard::Source;
+use whimbrel_backup::storage::{Listed, Storage, StorageFile};
 
 /// Directories and what is in their files, by path: `directory/file`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -209,11 +210,19 @@ impl StorageFile for DiskFile {
 }
 
 impl Storage for DiskDir {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let mut log = self.disk.0.lock().unwrap();
         log.call()?;
         let files = log.now.files.keys().filter(|path| dir_of(path) == self.dir);
-        Ok(files.map(|path| path[self.dir.len() + 1..].to_owned()).collect())
+        let listed =
+            |path: &String| Listed { name: path[self.dir.len() + 1..].to_owned(), bytes: 0 };
+        Ok(files.map(listed).collect())
+    }
+
+    /// Only writers are tested here; what they look for is not there.
+    fn open(&self, _: &str) -> io::Result<Box<dyn Source>> {
+        self.disk.0.lock().unwrap().call()?;
+        Err(io::ErrorKind::NotFound.into())
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {

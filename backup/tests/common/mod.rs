@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use whimbrel_backup::Error;
 use whimbrel_backup::block::BlockOptions;
 use whimbrel_backup::manifest::{FileRecord, Manifest, StoreRecord};
 use whimbrel_backup::publish::BackupWriter;
@@ -66,28 +67,32 @@ fn shard(
     store: u32,
     number: u32,
     entries: &[(&Vec<u8>, &Vec<u8>)],
-) -> FileRecord {
+) -> Result<FileRecord, Error> {
     let options = BlockOptions::default().with_block_bytes(96).with_restart_interval(4);
-    let mut writer = backup.shard(store, number, options).unwrap();
+    let mut writer = backup.shard(store, number, options)?;
     for (key, value) in entries {
-        writer.push(key, value).unwrap();
+        writer.push(key, value)?;
     }
-    backup.finish_shard(writer).unwrap()
+    backup.finish_shard(writer)
 }
 
 /// Everything but publishing, for tests that fail or crash there.
 pub(crate) fn write_files(backup: &BackupWriter<'_>) -> Manifest {
+    try_write_files(backup).unwrap()
+}
+
+fn try_write_files(backup: &BackupWriter<'_>) -> Result<Manifest, Error> {
     let entries = birds_in_shards();
     let all: Vec<_> = entries.iter().collect();
-    let shards = vec![shard(backup, 0, 0, &all[..5]), shard(backup, 0, 1, &all[5..])];
-    let mut delta = backup.delta(0, 0, BlockOptions::default()).unwrap();
+    let shards = vec![shard(backup, 0, 0, &all[..5])?, shard(backup, 0, 1, &all[5..])?];
+    let mut delta = backup.delta(0, 0, BlockOptions::default())?;
     for (key, value) in changes() {
         match value {
-            Some(value) => delta.put(&key, &value).unwrap(),
-            None => delta.remove(&key).unwrap(),
+            Some(value) => delta.put(&key, &value)?,
+            None => delta.remove(&key)?,
         }
     }
-    let deltas = vec![backup.finish_delta(delta).unwrap()];
+    let deltas = vec![backup.finish_delta(delta)?];
     let store = |name: &str, entries: &Entries, shards, deltas| {
         let digest = tally(entries).digest;
         let (entries, digest) = (digest.count, digest.sum);
@@ -95,20 +100,25 @@ pub(crate) fn write_files(backup: &BackupWriter<'_>) -> Manifest {
         StoreRecord { name, entries, digest, shards, gc_deltas: vec![], deltas }
     };
     let mut manifest = Manifest::new(backup.id(), 1_700_000_000_000, 42);
-    let towns_shards = vec![shard(backup, 1, 2, &towns().iter().collect::<Vec<_>>())];
+    let towns_shards = vec![shard(backup, 1, 2, &towns().iter().collect::<Vec<_>>())?];
     manifest.stores = vec![
         store("birds", &birds(), shards, deltas),
         store("towns", &towns(), towns_shards, vec![]),
         store("empty", &Entries::new(), vec![], vec![]),
     ];
     manifest.user = serde_json::json!({ "resume": "offset 17" });
-    manifest
+    Ok(manifest)
 }
 
 pub(crate) fn write_backup_to(storage: &dyn Storage, id: BackupId) {
-    let backup = BackupWriter::begin(storage, id).unwrap();
-    let manifest = write_files(&backup);
-    backup.publish(&manifest).unwrap();
+    try_backup_to(storage, id).unwrap();
+}
+
+/// [`write_backup_to`] that may fail.
+pub(crate) fn try_backup_to(storage: &dyn Storage, id: BackupId) -> Result<(), Error> {
+    let backup = BackupWriter::begin(storage, id)?;
+    let manifest = try_write_files(&backup)?;
+    backup.publish(&manifest)
 }
 
 pub(crate) fn write_backup(dir: &Path) {

@@ -9,7 +9,8 @@ use std::io::{self, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use whimbrel_backup::storage::{Storage, StorageFile};
+use whimbrel_backup::shard::Source;
+use whimbrel_backup::storage::{Listed, Storage, StorageFile};
 use whimbrel_journal::storage::{Contents, SegmentStorage};
 use whimbrel_journal::{Error, Identity, Journal, JournalOptions, Mark, SyncPolicy};
 
@@ -177,10 +178,19 @@ impl StorageFile for DoubleFile {
 }
 
 impl Storage for Double {
-    fn list(&self) -> io::Result<Vec<String>> {
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let mut log = self.log();
         log.fail()?;
-        Ok(log.names.keys().cloned().collect())
+        let listed = |(name, inode): (&String, &usize)| Listed {
+            name: name.clone(),
+            bytes: log.inodes[*inode].len() as u64,
+        };
+        Ok(log.names.iter().map(listed).collect())
+    }
+
+    /// Journals read through [`SegmentStorage`].
+    fn open(&self, _: &str) -> io::Result<Box<dyn Source>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use whimbrel_backup::Work;
 use whimbrel_backup::repository::{BackupReport, Kind};
+use whimbrel_backup::{Location, Work};
 
 use crate::Error;
 use crate::client::Client;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
+use crate::restore::no_repository;
 
 /// Arguments of `whimbrel backup`.
 #[derive(Args, Debug)]
@@ -22,8 +23,8 @@ pub struct BackupArgs {
     /// A node; it writes the backup on its own machine, beside its clients' writes
     #[arg(long, value_name = "HOST:PORT", group = "place")]
     pub node: Option<String>,
-    /// Where a single backup goes: a new or empty directory
-    #[arg(long, value_name = "DIR", group = "target")]
+    /// Where a single backup goes: a new or empty directory, or s3://BUCKET/PREFIX with nothing there
+    #[arg(long, value_name = "PLACE", group = "target")]
     pub to: Option<PathBuf>,
     /// The repository of backups that it goes into: a full backup, which begins a chain
     #[arg(long, value_name = "DIR", group = "target")]
@@ -43,6 +44,19 @@ pub struct BackupArgs {
 enum Target<'a> {
     Single(&'a Path),
     Repository(&'a Path, Kind),
+}
+
+impl Target<'_> {
+    /// What it names; a repository must be a directory.
+    fn location(&self) -> Result<Location, Error> {
+        match self {
+            Self::Single(to) => Ok(Location::of(to)?),
+            Self::Repository(root, _) => match Location::of(root)? {
+                directory @ Location::Directory(_) => Ok(directory),
+                elsewhere => Err(no_repository(&elsewhere, "backup")),
+            },
+        }
+    }
 }
 
 /// Backs up and says how much and how fast.
@@ -102,6 +116,9 @@ fn of_engine(
     rate: Option<u64>,
 ) -> Result<serde_json::Value, Error> {
     let interrupt = Interrupt::install()?;
+    // A name that cannot be used is refused before the engine is loaded; the directory is made after.
+    let location = target.location()?;
+    location.storage()?;
     let spinner = crate::progress::counter("load");
     let engine = whimbrel::Engine::open(dir)?.engine;
     spinner.finish_and_clear();
@@ -109,7 +126,11 @@ fn of_engine(
     let work = with_rate(bar.work(&interrupt), rate);
     let options = whimbrel_backup::ExportOptions::default().with_work(work);
     let report = match target {
-        Target::Single(to) => engine.backup(to, &options).map(|report| export_report(&report)),
+        Target::Single(_) => {
+            let storage = location.create()?;
+            let made = engine.snapshot_named("backup").backup_to(&*storage, &options);
+            made.map(|report| export_report(&report))
+        }
         Target::Repository(root, kind) => {
             let made = engine.snapshot().back_up(root, *kind, &options, None);
             made.map(|report| repository_report(&report))
@@ -134,12 +155,13 @@ fn of_node(node: &str, target: &Target<'_>, rate: Option<u64>) -> Result<serde_j
         Target::Repository(root, Kind::Incremental) => (root, &[b"INCREMENTAL"]),
         Target::Repository(root, _) => (root, &[b"FULL"]),
     };
-    // The node resolves relative names against its own working directory: say where we mean.
-    let to = std::path::absolute(to).map_err(|source| Error::File {
-        action: "resolve",
-        path: to.to_owned(),
-        source,
-    })?;
+    let to =
+        match target.location()? {
+            // The node resolves relative names against its own working directory: say where we mean.
+            Location::Directory(dir) => std::path::absolute(&dir)
+                .map_err(|source| Error::File { action: "resolve", path: dir, source })?,
+            _ => to.to_owned(),
+        };
     let rate = rate.map(|rate| rate.to_string());
     let mut call: Vec<&[u8]> = vec![b"WBACKUP", to.as_os_str().as_encoded_bytes()];
     call.extend(words);

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use whimbrel_backup::Location;
 use whimbrel_backup::repository::{RepositoryInspection, inspect_repository};
 
 use crate::Error;
 use crate::lookup::{Wanted, look_up, read_bytes};
-use crate::restore::{find_backup, is_repository};
+use crate::restore::{find_backup, is_repository, open_chain};
 
 /// Arguments of `whimbrel inspect`.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// The backup, a repository of backups (all are listed), or a directory of `whimbrel import` (its newest
-    /// checkpoint is taken)
-    #[arg(value_name = "DIR")]
+    /// The backup, a directory or s3://BUCKET/PREFIX, a repository of backups (all are listed), or a directory
+    /// of `whimbrel import` (its newest checkpoint is taken)
+    #[arg(value_name = "PLACE")]
     pub dir: PathBuf,
     /// The backup of the repository: its number, or the beginning of its identity
     #[arg(long, value_name = "BACKUP")]
@@ -58,7 +59,15 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
         let found = inspect_repository(&args.dir)?;
         return if args.json { print_json(&found) } else { print_repository(&found) };
     }
-    let found = whimbrel_backup::inspect(&find_backup(&args.dir, args.at.as_deref())?)?;
+    let found = match (Location::of(&args.dir)?, &args.at) {
+        (Location::Directory(dir), at) => {
+            whimbrel_backup::inspect(&find_backup(&dir, at.as_deref())?)?
+        }
+        _ => {
+            let chain = open_chain(&args.dir, args.at.as_deref())?;
+            whimbrel_backup::inspect_backup(chain.newest())?
+        }
+    };
     if args.json {
         return print_json(&found);
     }
@@ -107,7 +116,11 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
 
 /// Prints what was looked for, from the mapped files.
 fn entries(args: &InspectArgs, wanted: &Wanted) -> Result<(), Error> {
-    let dir = find_backup(&args.dir, args.at.as_deref())?;
+    let Location::Directory(dir) = Location::of(&args.dir)? else {
+        let message = "entries are looked up in directories only: restore the backup".to_owned();
+        return Err(Error::Usage { command: "inspect", message });
+    };
+    let dir = find_backup(&dir, args.at.as_deref())?;
     let (found, more) = look_up(&dir, args.store.as_deref(), wanted, args.limit)?;
     if args.json {
         println!("{}", serde_json::json!({ "entries": found, "more": more }));

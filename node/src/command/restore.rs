@@ -6,17 +6,18 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use whimbrel::{Engine, ExportOptions, RestoreOptions, Restored};
+use whimbrel_backup::repository::Chain;
 
 use crate::Error;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
-use crate::restore::{find_backup, is_node_backup};
+use crate::restore::{is_node_backup, open_chain};
 
 /// Arguments of `whimbrel restore`.
 #[derive(Args, Debug)]
 pub struct RestoreArgs {
-    /// The backup, or a repository of backups (the newest is taken)
-    #[arg(long, value_name = "DIR")]
+    /// The backup, a directory or s3://BUCKET/PREFIX, or a repository of backups (the newest is taken)
+    #[arg(long, value_name = "PLACE")]
     pub from: PathBuf,
     /// The backup of the repository: its number, or the beginning of its identity
     #[arg(long, value_name = "BACKUP")]
@@ -43,24 +44,24 @@ pub struct RestoreArgs {
 /// [`Error::Usage`] for the backup of a node, which a node restores.
 pub fn run(args: RestoreArgs) -> Result<(), Error> {
     let started = Instant::now();
-    let from = find_backup(&args.from, args.at.as_deref())?;
-    if is_node_backup(&from)? {
+    let chain = open_chain(&args.from, args.at.as_deref())?;
+    if is_node_backup(&chain) {
         return Err(Error::Usage {
             command: "serve",
             message: format!(
                 "{} is the backup of a node; start a node from it: whimbrel serve --restore {}",
-                from.display(),
-                from.display(),
+                backup.dir().display(),
+                backup.dir().display(),
             ),
         });
     }
     let interrupt = Interrupt::install()?;
     let bar = BackupBar::new("restore");
-    let mut options = restore_options(&args, &from)?.with_work(bar.work(&interrupt));
+    let mut options = restore_options(&args, &chain)?.with_work(bar.work(&interrupt));
     if let Some(mib) = args.max_memory {
         options = options.with_max_memory(mib.saturating_mul(1 << 20));
     }
-    let restored = Engine::restore(&from, &options);
+    let restored = Engine::restore_from(&chain, &options);
     bar.finish();
     let Restored { engine, resume_token, .. } = restored?;
     let digest = engine.snapshot().digest();
@@ -95,18 +96,18 @@ pub fn run(args: RestoreArgs) -> Result<(), Error> {
 }
 
 /// Options that name the stores of the chosen collections; all stores where none is chosen.
-fn restore_options(args: &RestoreArgs, from: &Path) -> Result<RestoreOptions, Error> {
+fn restore_options(args: &RestoreArgs, chain: &Chain) -> Result<RestoreOptions, Error> {
     let mut options = RestoreOptions::default();
     if args.collection.is_empty() {
         return Ok(options);
     }
-    let backup = whimbrel_backup::Backup::open(from)?;
+    let backup = chain.newest();
     for name in &args.collection {
         let of = |store: &&str| store.rsplit_once('/').is_some_and(|(of, _)| of == name);
         let stores = backup.manifest().stores.iter().map(|store| store.name.as_str());
         let mut found = stores.filter(of).peekable();
         if found.peek().is_none() {
-            let message = format!("{} has no collection `{name}`", from.display());
+            let message = format!("{} has no collection `{name}`", backup.dir().display());
             return Err(Error::Usage { command: "restore", message });
         }
         options = found.fold(options, RestoreOptions::with_store);

@@ -43,9 +43,9 @@ pub struct ServeArgs {
     /// --slot-map, else none]
     #[arg(long, value_name = "SLOTS")]
     pub own: Option<OwnSlots>,
-    /// Load this backup, of a node or of an engine, before serving; with a journal only while that is
-    /// empty
-    #[arg(long, value_name = "DIR")]
+    /// Load this backup, of a node or of an engine, before serving: a directory or s3://BUCKET/PREFIX; with a
+    /// journal only while that is empty
+    #[arg(long, value_name = "PLACE")]
     pub restore: Option<PathBuf>,
     /// What slots that come from other nodes may fill: what the system calls available, so many MiB,
     /// or anything

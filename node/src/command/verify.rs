@@ -7,14 +7,14 @@ use clap::Args;
 use crate::Error;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
-use crate::restore::find_backup;
+use crate::restore::open_chain;
 
 /// Arguments of `whimbrel verify`.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The backup, a repository of backups (the newest is taken), or a directory of `whimbrel import` (its
-    /// newest checkpoint is taken)
-    #[arg(value_name = "DIR")]
+    /// The backup, a directory or s3://BUCKET/PREFIX, a repository of backups (the newest is taken), or a
+    /// directory of `whimbrel import` (its newest checkpoint is taken)
+    #[arg(value_name = "PLACE")]
     pub dir: PathBuf,
     /// The backup of the repository: its number, or the beginning of its identity
     #[arg(long, value_name = "BACKUP")]
@@ -31,9 +31,9 @@ pub struct VerifyArgs {
 /// [`Error::Backup`] naming file and block of the first damage found.
 pub fn run(args: VerifyArgs) -> Result<(), Error> {
     let interrupt = Interrupt::install()?;
-    let dir = find_backup(&args.dir, args.at.as_deref())?;
+    let chain = open_chain(&args.dir, args.at.as_deref())?;
     let bar = BackupBar::new("verify");
-    let report = whimbrel_backup::verify_with(&dir, &bar.work(&interrupt));
+    let report = whimbrel_backup::verify_chain(&chain, &bar.work(&interrupt));
     bar.finish();
     let report = report?;
     if args.json {

@@ -5,10 +5,12 @@
 
 mod chain;
 mod common;
+mod files;
 mod ingest;
 mod journal;
 mod journey;
 mod kill;
+mod kill_backup;
 mod lifetime;
 mod limits;
 mod messages;

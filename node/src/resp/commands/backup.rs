@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use whimbrel_backup::repository::{Kind, back_up};
-use whimbrel_backup::{ExportOptions, Tracker, Work, export};
+use whimbrel_backup::{ExportOptions, Location, Tracker, Work, export_to};
 use whimbrel_mvcc::{Snapshot, Store};
 
 use super::Access;
@@ -14,9 +14,10 @@ use crate::resp::ReplyWriter;
 use crate::restore::slot_store_name;
 use crate::server::Node;
 
-/// `WBACKUP dir [FULL | INCREMENTAL] [RATE mib]`: every served slot that holds something, at one moment,
-/// beside the writers. The directory is on the node's machine and must be given in full. Alone it gets one
-/// backup and must be new or empty; with FULL or INCREMENTAL it is a repository of backups.
+/// `WBACKUP place [FULL | INCREMENTAL] [RATE mib]`: every served slot that holds something, at one moment,
+/// beside the writers. A directory is on the node's machine and must be given in full; `s3://bucket/prefix`
+/// is reached as the node's environment says. Alone the place gets one backup and must be new or empty; with
+/// FULL or INCREMENTAL it is a directory that is a repository of backups.
 ///
 /// After a backup into a repository the node follows what is written, so that the next incremental one
 /// is fast; it keeps what the last one saw until then, or until `WBACKUP FORGET`.
@@ -31,15 +32,21 @@ pub(crate) async fn wbackup(
         reply.simple("OK");
         return Ok(());
     }
-    let Request { dir, kind, rate } = Request::parse(args)?;
+    let Request { location, kind, rate } = Request::parse(args)?;
     let options = ExportOptions::default()
         .with_shards_per_store(1)
         .with_work(with_rate(Work::default(), rate));
     let Some(kind) = kind else {
         let stores = snapshots(node).await?;
-        let made = blocking(move || export(&stores, &dir, &options).map_err(Refusal::failed));
+        let made = blocking(move || {
+            let storage = location.create().map_err(Refusal::failed)?;
+            export_to(&stores, &*storage, &options).map_err(Refusal::failed)
+        });
         reply.bulk(export_report(&made.await?).to_string().as_bytes());
         return Ok(());
+    };
+    let Location::Directory(dir) = location else {
+        return Err(Refusal::Unsupported("WBACKUP: a repository of backups is a directory"));
     };
     let mut tracker = node.tracker().try_lock_owned().map_err(busy)?;
     let stores = stores(node).await?;
@@ -59,19 +66,20 @@ pub(crate) async fn wbackup(
 
 /// What is asked for.
 struct Request {
-    dir: PathBuf,
+    location: Location,
     kind: Option<Kind>,
     rate: Option<u64>,
 }
 
 impl Request {
     fn parse(args: &[Bytes]) -> Result<Self, Refusal> {
-        let dir = PathBuf::from(std::str::from_utf8(&args[0]).map_err(Refusal::failed)?);
-        if !dir.is_absolute() {
+        let given = PathBuf::from(std::str::from_utf8(&args[0]).map_err(Refusal::failed)?);
+        let location = Location::of(&given).map_err(Refusal::failed)?;
+        if matches!(&location, Location::Directory(dir) if !dir.is_absolute()) {
             let why = "WBACKUP: give the directory in full, from the root on";
             return Err(Refusal::Unsupported(why));
         }
-        let mut request = Self { dir, kind: None, rate: None };
+        let mut request = Self { location, kind: None, rate: None };
         let mut words = args[1..].iter();
         while let Some(word) = words.next() {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);

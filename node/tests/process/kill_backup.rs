@@ -1,0 +1,154 @@
+//! Goal: a process that is killed at any moment of a backup or of a restore leaves the old complete state or
+//! the new one.
+//!
+//! Method: SIGKILL at random moments, half of them anywhere in the process's life, half from the moment on at which
+//! it has begun to write. In odd rounds a backup into a new directory is killed: `verify` finds either all of it
+//! or no backup, and what comes next is not written over remains. In even rounds a restore into the directory of
+//! an engine is killed, which replaces the checkpoint there: the engine opens with all its entries. The moments
+//! come from a seed. `WHIMBREL_KILLS` says how many; `ci/kill-backup.sh` kills 1,000.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::tempdir;
+
+use crate::common::{WHIMBREL, arg, whimbrel, whimbrel_fails, whimbrel_succeeds};
+
+/// Kills unless told otherwise.
+const KILLS: u64 = 16;
+/// Rows of the engine: two entries each, some tens of milliseconds of writing.
+const ROWS: u32 = 40_000;
+
+fn entries(place: &Path) -> u64 {
+    let said = whimbrel_succeeds(&["verify", arg(place), "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("--json prints JSON");
+    said["report"]["entries"].as_u64().expect("a number of entries")
+}
+
+/// The next number of a sequence that a seed begins (splitmix64).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn start(args: &[&str]) -> Child {
+    let mut command = Command::new(WHIMBREL);
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the binary starts")
+}
+
+/// Waits until the process is done or `begun`; true when it is not done.
+fn runs_until(child: &mut Child, begun: impl Fn() -> bool) -> bool {
+    while !begun() {
+        if child.try_wait().expect("it is a child").is_some() {
+            return false;
+        }
+        thread::sleep(Duration::from_micros(50));
+    }
+    true
+}
+
+/// Starts the command and kills it: after `delay`, counted from its start or from `begun` on.
+fn kill(args: &[&str], delay: Duration, begun: Option<&dyn Fn() -> bool>) {
+    let mut child = start(args);
+    if begun.is_none_or(|begun| runs_until(&mut child, begun)) {
+        thread::sleep(delay);
+    }
+    let _ = child.kill();
+    child.wait().expect("it is a child");
+}
+
+/// How long a whole run takes, and how long before its end it began to write.
+fn measure(args: &[&str], begun: &dyn Fn() -> bool) -> (Duration, Duration) {
+    let (started, mut child) = (Instant::now(), start(args));
+    runs_until(&mut child, begun);
+    let began = started.elapsed();
+    assert!(child.wait().expect("it is a child").success(), "{args:?}");
+    (started.elapsed(), started.elapsed() - began)
+}
+
+/// Number of checkpoints in the directory of an engine, complete or not.
+fn checkpoints(dir: &Path) -> usize {
+    let is_one =
+        |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("checkpoint-");
+    fs::read_dir(dir).map_or(0, |all| all.flatten().filter(is_one).count())
+}
+
+fn backup<'a>(engine: &'a Path, to: &'a Path) -> [&'a str; 5] {
+    ["backup", "--dir", arg(engine), "--to", arg(to)]
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_the_old_complete_state_or_the_new() {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (kills, mut state) = (number("WHIMBREL_KILLS", KILLS), number("WHIMBREL_SEED", 1));
+    let folder = tempdir().expect("a temporary folder");
+    let [data, engine, kept] = ["data.csv", "engine", "kept"].map(|name| folder.path().join(name));
+    let rows: String = (0..ROWS).map(|i| format!("{i},name{}\n", i * 7919 % 40_009)).collect();
+    fs::write(&data, format!("id,name\n{rows}")).expect("a temporary file can be written");
+    whimbrel_succeeds(&["import", "--data", arg(&data), "--dir", arg(&engine)]);
+    let whole = entries(&engine);
+
+    let first = folder.path().join("first");
+    let restore = ["restore", "--from", arg(&first), "--to", arg(&kept)];
+    let backup_times = measure(&backup(&engine, &first), &|| first.exists());
+    let restore_times = measure(&restore, &|| kept.exists());
+
+    let (mut none, mut torn, mut complete, mut replaced) = (0, 0, 0, 0);
+    for round in 1..=kills {
+        let is_backup = round % 2 == 1;
+        let from_begin = round % 4 < 2;
+        let (all, writing) = if is_backup { backup_times } else { restore_times };
+        // A little longer than it takes, so that the end is met as well.
+        let span = if from_begin { writing } else { all } * 5 / 4;
+        let nanos = u64::try_from(span.as_nanos()).expect("seconds at most").max(1);
+        let delay = Duration::from_nanos(next(&mut state) % nanos);
+        if is_backup {
+            let to = folder.path().join(format!("backup-{round}"));
+            let begun = || to.exists();
+            let args = backup(&engine, &to);
+            kill(&args, delay, from_begin.then_some(&begun as &dyn Fn() -> bool));
+            let output = whimbrel(&["verify", arg(&to)]);
+            if output.status.success() {
+                assert_eq!(entries(&to), whole, "round {round}");
+                complete += 1;
+            } else if to.exists() {
+                let said = whimbrel_fails(3, &["verify", arg(&to)]);
+                assert!(said.contains("holds no backup"), "round {round}: {said}");
+                torn += 1;
+            } else {
+                none += 1;
+            }
+            let empty = fs::read_dir(&to).map_or(true, |mut all| all.next().is_none());
+            let again = whimbrel(&args);
+            assert_eq!(again.status.success(), empty, "round {round}: written over remains");
+            if to.exists() {
+                fs::remove_dir_all(&to).expect("it can be removed");
+            }
+        } else {
+            let before = checkpoints(&kept);
+            let begun = || checkpoints(&kept) != before;
+            kill(&restore, delay, from_begin.then_some(&begun as &dyn Fn() -> bool));
+            // `verify` takes the newest complete checkpoint.
+            assert_eq!(entries(&kept), whole, "round {round}");
+            replaced += u64::from(checkpoints(&kept) != before);
+            whimbrel_succeeds(&restore);
+            assert_eq!(checkpoints(&kept), 1, "round {round}: the next one cleans up");
+        }
+    }
+    println!(
+        "{kills} kills: backups {none} not begun, {torn} without a manifest, {complete} whole; \
+         {replaced} restores were cut between old and new"
+    );
+    if kills >= 200 {
+        assert!(torn > 0 && complete > 0 && replaced > 0, "{torn}, {complete}, {replaced}");
+    }
+}
