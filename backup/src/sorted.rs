@@ -88,7 +88,7 @@ impl SortedFileWriter {
     /// # Errors
     /// As [`create`](Self::create).
     pub fn create_in(
-        storage: impl Storage + Send + 'static,
+        storage: impl Storage + 'static,
         name: &str,
         options: BlockOptions,
     ) -> Result<Self, Error> {

@@ -58,7 +58,7 @@ pub(crate) fn no_repository(location: &Location, command: &'static str) -> Error
 }
 
 /// The backup that a directory stands for: itself, or the newest complete checkpoint in it.
-fn newest_backup(dir: &Path) -> PathBuf {
+pub(crate) fn newest_backup(dir: &Path) -> PathBuf {
     let has_manifest = |dir: &Path| dir.join(whimbrel_backup::manifest::MANIFEST).exists();
     if has_manifest(dir) {
         return dir.to_owned();

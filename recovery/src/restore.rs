@@ -197,7 +197,7 @@ fn rebuild_shard(
     work: &Work,
 ) -> Result<(StoreSegment, Digest), Error> {
     let ShardTask { layer, record, prefix, .. } = task;
-    let bytes = source(&layer.backup, record)?;
+    let bytes = source(layer.backup, record)?;
     let file = layer.backup.open_file(bytes, layer.store, FileKind::Shard, record)?;
     match range.filter(|range| !covers(Some(*range), record)) {
         None => rebuild_whole(&file, task, work),
@@ -291,7 +291,7 @@ impl Building<'_> {
         let target = Target { store: &self.store, prefix: self.plan.prefix, range };
         for (kind, record) in layer.deltas(range) {
             let replay = || {
-                let bytes = source(&layer.backup, record)?;
+                let bytes = source(layer.backup, record)?;
                 let file = layer.backup.open_file(bytes, layer.store, kind, record)?;
                 replay(&target, &file, || work.is_cancelled())
             };

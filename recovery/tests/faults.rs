@@ -1,8 +1,6 @@
 //! Goal: a read that fails during a restore is reported, with the file, as what it is, and leaves no store.
 //! Method: every read of a restore fails once, in every way, on a disk in memory; a mapped file that is gone.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 #[path = "../../backup/tests/common/mod.rs"]
 mod common;
 #[path = "../../backup/tests/common/disk.rs"]

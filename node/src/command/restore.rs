@@ -1,6 +1,6 @@
 //! `whimbrel restore`: a backup of an engine becomes an engine kept in a directory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
@@ -50,8 +50,8 @@ pub fn run(args: RestoreArgs) -> Result<(), Error> {
             command: "serve",
             message: format!(
                 "{} is the backup of a node; start a node from it: whimbrel serve --restore {}",
-                backup.dir().display(),
-                backup.dir().display(),
+                args.from.display(),
+                args.from.display(),
             ),
         });
     }

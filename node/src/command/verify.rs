@@ -41,7 +41,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Error> {
     } else {
         println!(
             "{}: sound; {} entries of {} stores in {} blocks of {} files{}, {} bytes read in {:.2} s",
-            dir.display(),
+            chain.newest().dir().display(),
             report.entries,
             report.stores,
             report.blocks,
