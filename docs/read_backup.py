@@ -472,7 +472,8 @@ def read_chain(directory):
     if not os.path.exists(os.path.join(directory, MANIFEST)):
         raise Refused(directory, "the directory", "no manifest: no backup")
     manifest, files = read_manifest(read_bytes(directory, MANIFEST))
-    there = set(os.listdir(directory))
+    # A claim beside a manifest is of an export that came too late.
+    there = set(os.listdir(directory)) - {MANIFEST + ".tmp"}
     for name in sorted(there ^ files):
         raise Refused(name, "the file as a whole", "it is missing, or does not belong here")
     base = manifest.get("base")

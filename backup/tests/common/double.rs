@@ -192,6 +192,9 @@ impl Write for DiskFile {
         // A full disk takes a part before it fails.
         let taken = if called.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         log.ops.push(Op::Write { path: self.path.clone(), bytes: taken.to_vec() });
+        if let Some(content) = log.now.files.get_mut(&self.path) {
+            content.extend_from_slice(taken);
+        }
         called.map(|()| taken.len())
     }
 
@@ -209,6 +212,20 @@ impl StorageFile for DiskFile {
     }
 }
 
+/// A file as it is when it is opened.
+struct Opened(Vec<u8>);
+
+impl Source for Opened {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn bytes<'a>(&'a self, at: u64, len: usize, _: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        self.0.get(at..at + len).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
 impl Storage for DiskDir {
     fn list(&self) -> io::Result<Vec<Listed>> {
         let mut log = self.disk.0.lock().unwrap();
@@ -219,10 +236,11 @@ impl Storage for DiskDir {
         Ok(files.map(listed).collect())
     }
 
-    /// Only writers are tested here; what they look for is not there.
-    fn open(&self, _: &str) -> io::Result<Box<dyn Source>> {
-        self.disk.0.lock().unwrap().call()?;
-        Err(io::ErrorKind::NotFound.into())
+    fn open(&self, name: &str) -> io::Result<Box<dyn Source>> {
+        let mut log = self.disk.0.lock().unwrap();
+        log.call()?;
+        let bytes = log.now.files.get(&self.at(name)).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(Opened(bytes.clone())))
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
