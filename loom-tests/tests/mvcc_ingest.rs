@@ -167,12 +167,13 @@ fn put_before_its_entry_against_snapshot_reader() {
 
 #[test]
 fn ingest_behind_against_remove() {
-    // The first key is there and removed meanwhile; the ingest must not bring it back.
-    let before: fn(&World) = |world| world.put(A, 1);
+    // The first key is there and removed after the ingest began; the ingest must not bring it back.
+    let before: fn(&World) = |world| {
+        world.put(A, 1);
+        world.start_ingest(IngestMode::Behind, &[]);
+    };
     let ingest: Act = |world| {
-        let ingest = world.begin_ingest(IngestMode::Behind);
-        World::fill_ingest(&world.store, &ingest, &BOTH);
-        ingest.commit().expect("without a condition");
+        world.fill_and_commit_ingest(&BOTH);
         vec![]
     };
     let remove: Act = |world| vec![world.remove(A)];

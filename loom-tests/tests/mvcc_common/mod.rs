@@ -157,6 +157,13 @@ impl World {
         }
     }
 
+    /// For an ingest that was begun without entries.
+    pub(crate) fn fill_and_commit_ingest(&self, entries: &[(&[u8], u8)]) {
+        let ingest = self.ingest.lock().expect("not poisoned").take().expect("begun");
+        Self::fill_ingest(&self.store, &ingest, entries);
+        ingest.commit().expect("without a condition");
+    }
+
     pub(crate) fn commit_ingest(&self) -> IngestReport {
         let ingest = self.ingest.lock().expect("not poisoned").take();
         ingest.expect("begun").commit().expect("without a condition")
