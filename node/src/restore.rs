@@ -73,7 +73,7 @@ pub(crate) fn newest_backup(dir: &Path) -> PathBuf {
 }
 
 /// The backup that is meant: of a repository of backups the newest, or the one `at` a number or identity;
-/// otherwise as [`newest_backup`].
+/// otherwise as the newest complete checkpoint in it, or the directory itself.
 ///
 /// # Errors
 ///
