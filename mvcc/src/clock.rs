@@ -160,16 +160,16 @@ impl ClockInner {
     /// they read happened before.
     #[inline]
     pub(crate) fn oldest(&self) -> u64 {
-        // ORDERING: Acquire; pairs with the Release in `raise_oldest`. Row V16.
+        // ORDERING: Acquire; pairs with the Release in `raise_oldest`. Row V18.
         self.time.oldest.load(order(Mutant::OldestLoadRelaxed, Ordering::Acquire))
     }
 
     /// For who has looked at the registry (`View::refresh`).
     pub(crate) fn raise_oldest(&self, number: u64) {
-        // ORDERING: Relaxed; only avoids a useless maximum. Row V16.
+        // ORDERING: Relaxed; only avoids a useless maximum. Row V18.
         if self.time.oldest.load(Ordering::Relaxed) < number {
             // ORDERING: Release; pairs with the Acquire in `oldest`: hands on that the snapshots that
-            // were open below have closed, which the look has acquired (V9). Row V16.
+            // were open below have closed, which the look has acquired (V9). Row V18.
             let release = order(Mutant::OldestRaiseRelaxed, Ordering::Release);
             self.time.oldest.fetch_max(number, release);
         }

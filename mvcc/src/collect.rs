@@ -125,12 +125,12 @@ impl Collection {
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         // ORDERING: Relaxed; it was set before the observed snapshot closed, and `oldest` acquires closings
-        // (rows V9, V16). Row V15.
+        // (rows V9, V18). Row V17.
         self.is_observed.load(Ordering::Relaxed) != 0
     }
 
     pub(crate) fn set_observed(&self, is_observed: bool) {
-        // ORDERING: Relaxed; as in `is_observed`. Row V15.
+        // ORDERING: Relaxed; as in `is_observed`. Row V17.
         self.is_observed.store(is_observed.into(), Ordering::Relaxed);
     }
 

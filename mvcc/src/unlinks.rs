@@ -128,13 +128,13 @@ impl Observed {
             Ok(UnlinkAnswer::Lost) => {}
             Err(_) => tracing::error!(self.number, "an observer of unlinking panicked"),
         }
-        // ORDERING: Relaxed; the collector's lock orders it for collectors and for `finish`. Row V15.
+        // ORDERING: Relaxed; the collector's lock orders it for collectors and for `finish`. Row V17.
         self.state.fetch_or(LOST, Ordering::Relaxed);
         true
     }
 
     fn is(&self, bit: u64) -> bool {
-        // ORDERING: Relaxed; as in `tell`; whoever looks without the lock looks again later. Row V15.
+        // ORDERING: Relaxed; as in `tell`; whoever looks without the lock looks again later. Row V17.
         self.state.load(Ordering::Relaxed) & bit != 0
     }
 }
@@ -293,7 +293,7 @@ impl Observation {
     /// Ends it without waiting.
     fn give_up(&mut self) {
         self.is_over = true;
-        // ORDERING: Relaxed; a flag that the next collector finds, or the one after it. Row V15.
+        // ORDERING: Relaxed; a flag that the next collector finds, or the one after it. Row V17.
         self.observed.state.fetch_or(ENDED, Ordering::Relaxed);
         let clock = &self.store.clock().0;
         self.store.inner().collection.end_given_up();
