@@ -118,7 +118,17 @@ impl<'g> Access<'g> {
     }
 
     #[inline(never)]
-    fn value_in_chain(mut record: Record<'g>, word: u64, s: u64) -> Option<&'g [u8]> {
+    fn value_in_chain(record: Record<'g>, word: u64, s: u64) -> Option<&'g [u8]> {
+        Self::seen_in_chain(record, word, s).and_then(|(version, _)| version.value())
+    }
+
+    /// The version that snapshot `s` sees of a key, and its number; a tombstone is one.
+    #[inline]
+    pub(crate) fn seen_in_chain(
+        mut record: Record<'g>,
+        word: u64,
+        s: u64,
+    ) -> Option<(VersionRef<'g>, u64)> {
         let floor = if planted(Mutant::FloorIsSnapshot) { s } else { s + 1 };
         // SAFETY: loaded with Acquire from the cell, under the guard.
         let mut next = unsafe { VersionRef::from_word(record, word) };
@@ -135,8 +145,8 @@ impl<'g> Access<'g> {
                     }
                 },
             };
-            if number.is_some_and(|number| number <= s) {
-                return version.value();
+            if let Some(number) = number.filter(|number| *number <= s) {
+                return Some((version, number));
             }
             next = version.older(record);
         }

@@ -2,14 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use whimbrel_skiplist::Record;
-
 use super::Ingest;
 use crate::access::Access;
-use crate::mutant::{Mutant, planted};
 use crate::snapshot::SESSION_RECORDS;
 use crate::store::Store;
-use crate::version::{Number, Raised, VersionRef};
 use crate::{Error, KeyRange};
 use std::ops::Bound;
 
@@ -38,7 +34,8 @@ fn written(store: &Store, range: &KeyRange, since: u64, now: u64) -> Option<Vec<
             let (list, guard) = (&access.store.list, access.guard);
             let last = list.walk_some(from, range.hi(), SESSION_RECORDS, guard, |seen| {
                 let Some((record, word)) = seen.live() else { return ControlFlow::Continue(()) };
-                if access.number_at(record, word, now).is_none_or(|number| number <= since) {
+                let newest = Access::seen_in_chain(record, word, now);
+                if newest.is_none_or(|(_, number)| number <= since) {
                     return ControlFlow::Continue(());
                 }
                 found = Some(record.key().to_vec());
@@ -49,32 +46,5 @@ fn written(store: &Store, range: &KeyRange, since: u64, now: u64) -> Option<Vec<
         if found.is_some() || behind.is_none() {
             return found;
         }
-    }
-}
-
-impl<'g> Access<'g> {
-    /// The number of what snapshot `s` sees of a key, a tombstone included. As `value_in_chain`.
-    fn number_at(self, mut record: Record<'g>, word: u64, s: u64) -> Option<u64> {
-        // SAFETY: loaded with Acquire from the cell, under the guard.
-        let mut next = unsafe { VersionRef::from_word(record, word) };
-        while let Some(version) = next {
-            let number = match version.number() {
-                Number::Final(number) | Number::Ingested(number) => Some(number),
-                Number::Pending(_) if planted(Mutant::PendingPassed) => None,
-                Number::Pending(undecided) => match undecided.raise(s + 1) {
-                    Raised::Final(number) => Some(number),
-                    Raised::Pending => None,
-                    Raised::Changed => {
-                        (record, next) = Self::head_of(record);
-                        continue;
-                    }
-                },
-            };
-            if number.is_some_and(|number| number <= s) {
-                return number;
-            }
-            next = version.older(record);
-        }
-        None
     }
 }

@@ -183,6 +183,24 @@ fn check_order(last: Option<&[u8]>, key: &[u8]) -> Result<(), BulkError> {
     }
 }
 
+/// The record behind the one with the key `last`, with what `init` says in its cell.
+#[inline]
+pub(super) fn next_record(
+    last: Option<&[u8]>,
+    key: &[u8],
+    inline_len: usize,
+    init: impl FnOnce(Record<'_>) -> u64,
+) -> Result<OwnedRec, BulkError> {
+    if key.len() > MAX_KEY_LEN {
+        return Err(KeyTooLong { len: key.len() }.into());
+    }
+    check_order(last, key)?;
+    let mut fresh = OwnedRec::new(key, inline_len, false);
+    let cell = init(Record(fresh.record()));
+    fresh.set_cell(cell);
+    Ok(fresh)
+}
+
 /// Whether a key is below another; by their first bytes where these differ.
 #[inline]
 fn is_below(low: &[u8], high: &[u8]) -> bool {
@@ -309,13 +327,7 @@ impl SegmentBuilder {
         inline_len: usize,
         init: impl FnOnce(Record<'_>) -> u64,
     ) -> Result<(), BulkError> {
-        if key.len() > MAX_KEY_LEN {
-            return Err(KeyTooLong { len: key.len() }.into());
-        }
-        check_order(self.segment.last_key(), key)?;
-        let mut fresh = OwnedRec::new(key, inline_len, false);
-        let cell = init(Record(fresh.record()));
-        fresh.set_cell(cell);
+        let fresh = next_record(self.segment.last_key(), key, inline_len, init)?;
         // SAFETY: owned by the segment from here on.
         let record = unsafe { RecRef::protect(fresh.into_raw()) };
         self.segment.len += 1;

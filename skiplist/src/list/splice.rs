@@ -12,15 +12,16 @@
 
 use std::ops::{Bound, ControlFlow, Range};
 
+use super::bulk::next_record;
 use super::hint::Needle;
 use super::raw::{BlockRef, Plan, Repl};
 use super::rebuild::Kept;
 use super::record::{OwnedRec, RecRef};
 use super::search::{Place, records};
 use super::work::{Built, Gathered, Work, separator};
-use super::{List, MAX_KEY_LEN, Record};
+use super::{List, Record};
 use crate::mutant::{Mutant, Step, planted};
-use crate::{BulkError, Guard, KeyTooLong};
+use crate::{BulkError, Guard};
 
 /// Records in ascending order that no list has yet, for [`List::splice`].
 ///
@@ -71,18 +72,8 @@ impl Run {
         inline_len: usize,
         init: impl FnOnce(Record<'_>) -> u64,
     ) -> Result<(), BulkError> {
-        if key.len() > MAX_KEY_LEN {
-            return Err(KeyTooLong { len: key.len() }.into());
-        }
-        if let Some(previous) = self.records.last().map(|last| last.record().key())
-            && previous >= key
-        {
-            return Err(BulkError::OutOfOrder { previous: previous.to_vec(), got: key.to_vec() });
-        }
-        let mut fresh = OwnedRec::new(key, inline_len, false);
-        let cell = init(Record(fresh.record()));
-        fresh.set_cell(cell);
-        self.records.push(fresh);
+        let last = self.records.last().map(|last| last.record().key());
+        self.records.push(next_record(last, key, inline_len, init)?);
         Ok(())
     }
 
