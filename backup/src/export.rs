@@ -344,9 +344,7 @@ pub(crate) fn write_shard(
         entries += 1;
         bytes += (key.len() + value.len()) as u64;
         if entries == STEP {
-            if work.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
+            work.check()?;
             work.add(entries, bytes);
             (entries, bytes) = (0, 0);
         }

@@ -135,8 +135,7 @@ impl Work {
     pub fn wrote(&self, bytes: u64) -> Result<(), Error> {
         match &self.pace {
             Some(pace) if bytes > 0 => pace.rest(bytes, || self.is_cancelled()),
-            _ if self.is_cancelled() => Err(Error::Cancelled),
-            _ => Ok(()),
+            _ => self.check(),
         }
     }
 
@@ -150,6 +149,14 @@ impl Work {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled() || self.failed.is_cancelled()
+    }
+
+    /// For work to look at between two steps.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] when it must stop.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Tells the listener how much there is in all.

@@ -119,9 +119,7 @@ fn verify_file<S: Source>(file: &FileReader<S>, work: &Work) -> Result<(), Error
     let mut sequence = Sequence::default();
     let mut told = Tally::default();
     for number in 0..file.blocks() {
-        if work.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
+        work.check()?;
         let block = file.block(number, &mut buffers)?;
         sequence.walk(&block, |_, _| Ok::<(), Error>(()))?;
         let tally = sequence.tally();

@@ -103,9 +103,18 @@ impl KeyRange {
         }
     }
 
-    /// Cuts the range at ascending separators into ranges that follow each other.
-    pub(crate) fn cut(self, separators: Vec<Vec<u8>>) -> Vec<Self> {
-        let mut pieces = Vec::with_capacity(separators.len() + 1);
+    /// Cuts the range at ascending separators, which lie inside of it, into ranges that follow each other; a
+    /// separator is the first key of the range behind it.
+    ///
+    /// ```
+    /// use whimbrel_mvcc::KeyRange;
+    ///
+    /// let pieces = KeyRange::all().cut([b"m".to_vec()]);
+    /// assert!(pieces[0].contains(b"knot") && pieces[1].contains(b"m"));
+    /// ```
+    #[must_use]
+    pub fn cut(self, separators: impl IntoIterator<Item = Vec<u8>>) -> Vec<Self> {
+        let mut pieces = Vec::new();
         let mut lo = self.lo;
         for separator in separators {
             pieces.push(Self { lo, hi: Bound::Excluded(separator.clone()) });

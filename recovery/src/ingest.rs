@@ -16,10 +16,7 @@ use whimbrel_backup::{Digest, Work, sorted};
 use whimbrel_mvcc::{Hold, Ingest, IngestMode, KeyRange, Store};
 
 use crate::Error;
-use crate::merge::{Merge, SortedFile, cut};
-
-/// Entries between two looks at the cancel flag, and between two reports of progress.
-const STEP: u64 = 4096;
+use crate::merge::{SortedFile, cut, each_entry};
 
 /// Ranges a thread, so that threads end at about the same time.
 const RANGES_PER_THREAD: usize = 4;
@@ -296,7 +293,7 @@ fn verify(targets: &[Target<'_>], work: &Work) -> Result<Tally, Error> {
         let (mut buffers, mut sequence) = (Buffers::default(), Sequence::default());
         let mut told = Tally::default();
         for number in 0..file.blocks() {
-            stop(work)?;
+            work.check()?;
             let block = file.block(number, &mut buffers)?;
             sequence.walk(&block, |_, _| Ok::<(), whimbrel_backup::Error>(()))?;
             let tally = sequence.tally();
@@ -307,10 +304,6 @@ fn verify(targets: &[Target<'_>], work: &Work) -> Result<Tally, Error> {
         Ok::<(), Error>(file.check_end(sequence.last_key(), sequence.tally())?)
     })?;
     Ok(sum)
-}
-
-fn stop(work: &Work) -> Result<(), Error> {
-    if work.is_cancelled() { Err(whimbrel_backup::Error::Cancelled.into()) } else { Ok(()) }
 }
 
 fn put_in_place(
@@ -337,25 +330,14 @@ fn put_range(
     work: &Work,
 ) -> Result<(), Error> {
     let mut part = ingest.part(target.store).map_err(Error::Ingest)?;
-    let mut merge = Merge::new(&target.files, range)?;
     let mut joined = prefix.to_vec();
-    let (mut entries, mut bytes) = (0, 0);
-    while let Some((key, value)) = merge.next_entry()? {
+    each_entry(&target.files, range, work, |key, value| {
         joined.truncate(prefix.len());
         joined.extend_from_slice(key);
         let put = match value {
             Some(value) => part.put(&joined, value),
             None => part.remove(&joined),
         };
-        put.map_err(Error::Ingest)?;
-        entries += 1;
-        bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
-        if entries == STEP {
-            stop(work)?;
-            work.add(entries, bytes);
-            (entries, bytes) = (0, 0);
-        }
-    }
-    work.add(entries, bytes);
-    Ok(())
+        put.map_err(Error::Ingest)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use whimbrel_backup::Work;
 use whimbrel_backup::shard::{Buffers, FileReader, FileSource, Sequence};
 use whimbrel_mvcc::KeyRange;
 
@@ -10,11 +11,14 @@ use crate::Error;
 /// A sorted file, open.
 pub(crate) type SortedFile = FileReader<FileSource>;
 
+/// Entries between two looks at the cancel flag, and between two reports of progress.
+const STEP: u64 = 4096;
+
 /// First keys of blocks that are looked at in each file when a range is cut.
 const SAMPLES: usize = 1024;
 
 /// One entry: a key with its value, or with none for a remove.
-pub(crate) type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
+type Entry<'e> = (&'e [u8], Option<&'e [u8]>);
 
 /// Entries of one file, copied out block by block.
 struct Cursor<'f> {
@@ -100,7 +104,7 @@ impl<'f> Cursor<'f> {
 }
 
 /// The entries of several files in one range, ascending, each key once.
-pub(crate) struct Merge<'f> {
+struct Merge<'f> {
     cursors: Vec<Cursor<'f>>,
     /// Numbers of the cursors that stand on an entry, as a heap: the least key first, and of equal keys that of
     /// the file listed last.
@@ -110,7 +114,7 @@ pub(crate) struct Merge<'f> {
 }
 
 impl<'f> Merge<'f> {
-    pub(crate) fn new(files: &'f [SortedFile], range: &'f KeyRange) -> Result<Self, Error> {
+    fn new(files: &'f [SortedFile], range: &'f KeyRange) -> Result<Self, Error> {
         let cursors = files.iter().map(|file| Cursor::new(file, range)).collect();
         let mut merge = Self { cursors, heap: Vec::new(), current: None };
         for at in 0..files.len() {
@@ -122,7 +126,7 @@ impl<'f> Merge<'f> {
     }
 
     /// The next entry; none at the end.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
+    fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
         if let Some(at) = self.current.take()
             && self.cursors[at].step()?
         {
@@ -184,20 +188,37 @@ pub(crate) fn cut(files: &[SortedFile], parts: usize) -> Vec<KeyRange> {
         let step = file.blocks().div_ceil(SAMPLES).max(1);
         keys.extend((0..file.blocks()).step_by(step).map(|at| file.block_key(at)));
     }
-    keys.sort_unstable();
-    keys.dedup();
-    let parts = parts.min(keys.len()).max(1);
-    let separators = (1..parts).map(|part| keys[keys.len() * part / parts].to_vec());
-    ranges(separators)
+    evenly(keys, parts)
 }
 
-/// The ranges between ascending separators.
-pub(crate) fn ranges(separators: impl Iterator<Item = Vec<u8>>) -> Vec<KeyRange> {
-    let (mut ranges, mut lo) = (Vec::new(), Bound::Unbounded);
-    for separator in separators {
-        let hi = Bound::Excluded(separator.clone());
-        ranges.push(KeyRange { lo: std::mem::replace(&mut lo, Bound::Included(separator)), hi });
+/// Cuts all keys into at most `parts` ranges that follow each other, about equally many of the sample in each.
+pub(crate) fn evenly(mut sample: Vec<&[u8]>, parts: usize) -> Vec<KeyRange> {
+    sample.sort_unstable();
+    sample.dedup();
+    let parts = parts.min(sample.len()).max(1);
+    let separators = (1..parts).map(|part| sample[sample.len() * part / parts].to_vec());
+    KeyRange::all().cut(separators)
+}
+
+/// Hands on the entries of several files in one range, and tells `work` of them.
+pub(crate) fn each_entry(
+    files: &[SortedFile],
+    range: &KeyRange,
+    work: &Work,
+    mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut merge = Merge::new(files, range)?;
+    let (mut entries, mut bytes) = (0, 0);
+    while let Some((key, value)) = merge.next_entry()? {
+        each(key, value)?;
+        entries += 1;
+        bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+        if entries == STEP {
+            work.check()?;
+            work.add(entries, bytes);
+            (entries, bytes) = (0, 0);
+        }
     }
-    ranges.push(KeyRange { lo, hi: Bound::Unbounded });
-    ranges
+    work.add(entries, bytes);
+    Ok(())
 }

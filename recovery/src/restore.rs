@@ -219,9 +219,7 @@ fn rebuild_whole(
     let mut rebuild = Rebuild::with_key_prefix(range, task.prefix).with_most_raw_bytes(most);
     let mut buffers = Buffers::default();
     for number in 0..file.blocks() {
-        if work.is_cancelled() {
-            return Err(whimbrel_backup::Error::Cancelled.into());
-        }
+        work.check()?;
         let before = rebuild.raw_bytes();
         let entries = rebuild.push_decoded(&file.block(number, &mut buffers)?)?;
         work.add(entries.into(), rebuild.raw_bytes() - before);
@@ -242,9 +240,7 @@ fn rebuild_part(
     let (mut sequence, mut buffers) = (Sequence::without_digest(), Buffers::default());
     let mut joined = prefix.to_vec();
     for number in first_block(file, range)..file.blocks() {
-        if work.is_cancelled() {
-            return Err(whimbrel_backup::Error::Cancelled.into());
-        }
+        work.check()?;
         if !reaches(range, file.block_key(number)) {
             break;
         }

@@ -14,7 +14,7 @@ use whimbrel_backup::{Work, block};
 use whimbrel_mvcc::{Clock, KeyRange, Store, StoreOptions, StoreSegment, StoreSegmentBuilder};
 
 use crate::Error;
-use crate::merge::{Merge, SortedFile, cut, ranges};
+use crate::merge::{SortedFile, cut, each_entry, evenly};
 
 /// Bytes that are gathered before they are spilled, unless the caller says otherwise.
 const DEFAULT_MEMORY: usize = 256 << 20;
@@ -31,9 +31,6 @@ const RANGES_PER_THREAD: usize = 4;
 
 /// Keys that are looked at for each range that entries in memory are cut into.
 const SAMPLES_PER_RANGE: usize = 64;
-
-/// Entries between two looks at the cancel flag, and between two reports of progress.
-const STEP: u64 = 4096;
 
 /// How a [`Sorter`] works. Builder.
 #[derive(Debug, Clone)]
@@ -263,7 +260,7 @@ impl Sorter {
             let work = &self.options.work;
             work.begin(sorted.len() as u64);
             for some in sorted.chunks(4096) {
-                stop(work)?;
+                work.check()?;
                 some.iter().try_for_each(|slot| write_to(&mut file, self.entry(slot)))?;
                 work.add(some.len() as u64, 0);
             }
@@ -305,20 +302,16 @@ impl Sorter {
         work.begin(self.slots.len() as u64);
         let parts = work.threads();
         let step = (self.slots.len() / (parts * SAMPLES_PER_RANGE)).max(1);
-        let mut sample: Vec<&[u8]> =
+        let sample: Vec<&[u8]> =
             self.slots.iter().step_by(step).map(|slot| self.entry(slot).0).collect();
-        sample.sort_unstable();
-        sample.dedup();
-        let parts = parts.min(sample.len()).max(1);
-        let cuts = (1..parts).map(|part| sample[sample.len() * part / parts].to_vec());
-        let tasks: Vec<KeyRange> = ranges(cuts);
+        let tasks = evenly(sample, parts);
         work.for_each(&tasks, |work, range| {
-            stop(work)?;
+            work.check()?;
             let inside = self.slots.iter().filter(|slot| range.contains(self.entry(slot).0));
             let inside: Vec<Slot> = inside.copied().collect();
             let mut segment = StoreSegmentBuilder::new();
             for some in self.sorted(inside).chunks(4096) {
-                stop(work)?;
+                work.check()?;
                 for (key, value) in some.iter().map(|slot| self.entry(slot)) {
                     if let Some(value) = value {
                         segment.push(key, value).map_err(Error::Ingest)?;
@@ -341,7 +334,7 @@ impl Sorter {
         self.options.work.for_each(&tasks, |work, (path, slots)| {
             let mut run = SortedFileWriter::create(path)?.without_sync();
             for some in self.sorted(self.slots[slots.clone()].to_vec()).chunks(4096) {
-                stop(work)?;
+                work.check()?;
                 some.iter().try_for_each(|slot| write_to(&mut run, self.entry(slot)))?;
             }
             run.finish()?;
@@ -418,7 +411,7 @@ fn build_from_runs(
     work: &Work,
 ) -> Result<StoreSegment, Error> {
     let mut segment = StoreSegmentBuilder::new();
-    each_of_runs(files, range, work, |key, value| match value {
+    each_entry(files, range, work, |key, value| match value {
         Some(value) => segment.push(key, value).map_err(Error::Ingest),
         None => Ok(()),
     })?;
@@ -426,29 +419,7 @@ fn build_from_runs(
 }
 
 fn copy_runs(files: &[SortedFile], to: &mut SortedFileWriter, work: &Work) -> Result<(), Error> {
-    each_of_runs(files, &KeyRange::all(), work, |key, value| write_to(to, (key, value)))
-}
-
-fn each_of_runs(
-    files: &[SortedFile],
-    range: &KeyRange,
-    work: &Work,
-    mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut merge = Merge::new(files, range)?;
-    let (mut entries, mut bytes) = (0, 0);
-    while let Some((key, value)) = merge.next_entry()? {
-        each(key, value)?;
-        entries += 1;
-        bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
-        if entries == STEP {
-            stop(work)?;
-            work.add(entries, bytes);
-            (entries, bytes) = (0, 0);
-        }
-    }
-    work.add(entries, bytes);
-    Ok(())
+    each_entry(files, &KeyRange::all(), work, |key, value| write_to(to, (key, value)))
 }
 
 fn write_to(
@@ -460,10 +431,6 @@ fn write_to(
         None => file.remove(key)?,
     }
     Ok(())
-}
-
-fn stop(work: &Work) -> Result<(), Error> {
-    if work.is_cancelled() { Err(whimbrel_backup::Error::Cancelled.into()) } else { Ok(()) }
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> Error {

@@ -80,9 +80,7 @@ impl<'a> DeltaOut<'a> {
     }
 
     fn tell(&mut self) -> Result<(), Error> {
-        if self.work.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
+        self.work.check()?;
         self.work.add(self.found.entries, self.found.bytes);
         (self.found.entries, self.found.bytes) = (0, 0);
         Ok(())
