@@ -29,7 +29,7 @@ use crate::storage::{Directory, Storage};
 pub struct Backup {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     /// The checksum in the manifest's last member.
     crc: u32,
 }
@@ -76,7 +76,7 @@ impl Backup {
 
     fn read_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
         let bytes = read_manifest(&*storage)?;
-        let manifest = Manifest::decode(&bytes)?;
+        let manifest = Arc::new(Manifest::decode(&bytes)?);
         Ok(Self { dir: storage.path(""), storage, manifest, crc: crc_of(&bytes) })
     }
 

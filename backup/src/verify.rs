@@ -95,11 +95,7 @@ pub fn verify_chain(chain: &Chain, work: &Work) -> Result<VerifyReport, Error> {
             let source = backup.source(record)?;
             verify_file(&backup.open_file(source, *store, *kind, record)?, work)
         };
-        // Files of one backup need no more than their names.
-        verify().map_err(|error: Error| match backups.len() {
-            1 => error,
-            _ => error.within(backup.dir()),
-        })
+        verify().map_err(|error: Error| chain.named(backup, error))
     })?;
     let sum = |of: fn(&FileRecord) -> u64| files.iter().map(|(_, (_, _, file))| of(file)).sum();
     Ok(VerifyReport {

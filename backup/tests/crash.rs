@@ -17,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use common::Content;
 use disk::{Disk, Fault, Image, Op};
 use whimbrel_backup::block::BlockOptions;
 use whimbrel_backup::publish::BackupWriter;
@@ -25,41 +26,17 @@ use whimbrel_backup::sorted::{self, SortedFileWriter};
 use whimbrel_backup::storage::{Directory, Listed, Storage, StorageFile};
 use whimbrel_backup::{Error, Work, verify_with};
 
-#[derive(Default)]
-struct Inode {
-    bytes: Vec<u8>,
-    synced: usize,
-}
-
-impl Inode {
-    /// What may be found after a crash: everything, only what was synced, half of the rest, zeros.
-    fn images(&self) -> Vec<Vec<u8>> {
-        let mut images = vec![self.bytes.clone()];
-        if self.synced < self.bytes.len() {
-            images.push(self.bytes[..self.synced].to_vec());
-            images.push(self.bytes[..self.synced.midpoint(self.bytes.len())].to_vec());
-            let mut zeros = self.bytes.clone();
-            zeros[self.synced..].fill(0);
-            images.push(zeros);
-        }
-        images
-    }
-}
-
 /// Every directory that a crash after `ops` may leave.
 fn images(ops: &[Op]) -> Vec<Image> {
-    let mut inodes: BTreeMap<usize, Inode> = BTreeMap::new();
+    let mut inodes: BTreeMap<usize, Content> = BTreeMap::new();
     let mut name_ops = Vec::new();
     let mut synced = 0;
     for op in ops {
         match op {
             Op::Write { inode, bytes } => {
-                inodes.entry(*inode).or_default().bytes.extend_from_slice(bytes);
+                inodes.entry(*inode).or_default().write(bytes);
             }
-            Op::SyncFile { inode } => {
-                let inode = inodes.entry(*inode).or_default();
-                inode.synced = inode.bytes.len();
-            }
+            Op::SyncFile { inode } => inodes.entry(*inode).or_default().sync(),
             Op::SyncFileFailed { .. } => {}
             Op::SyncNames => synced = name_ops.len(),
             Op::Create { .. } | Op::Rename { .. } | Op::Remove { .. } => name_ops.push(op),
@@ -96,7 +73,7 @@ fn images(ops: &[Op]) -> Vec<Image> {
         }
         let mut partial = vec![Image::new()];
         for (name, inode) in names {
-            let contents = inodes.get(&inode).map_or_else(|| vec![Vec::new()], Inode::images);
+            let contents = inodes.get(&inode).map_or_else(|| vec![Vec::new()], Content::images);
             partial = partial
                 .iter()
                 .flat_map(|image| {

@@ -74,12 +74,11 @@ pub(crate) struct StorePlan<'p> {
 
 /// What one backup of the chain has of a store.
 pub(crate) struct Layer<'p> {
+    pub(crate) chain: &'p Chain,
     pub(crate) backup: &'p Backup,
     /// Position of the store in the manifest.
     pub(crate) store: u32,
     pub(crate) record: &'p StoreRecord,
-    /// Whether there is more than this backup, so that files alone do not say which is meant.
-    pub(crate) chained: bool,
 }
 
 /// One shard to be rebuilt.
@@ -102,10 +101,10 @@ impl<'p> Plan<'p> {
         let mut stores = Vec::new();
         for record in manifest.stores.iter().filter(|record| options.takes(&record.name)) {
             let layer = |(backup, store): (&'p Backup, u32)| Layer {
+                chain,
                 backup,
                 store,
                 record: &backup.manifest().stores[store as usize],
-                chained: chain.backups().len() > 1,
             };
             let layers = chain.layers(&record.name)?.into_iter().map(layer).collect();
             stores.push(StorePlan { record, prefix: options.prefix(&record.name), layers });
@@ -175,14 +174,7 @@ impl<'p> Layer<'p> {
 
     /// An error of this backup, with its directory where that is needed.
     pub(crate) fn named(&self, error: whimbrel_backup::Error) -> whimbrel_backup::Error {
-        match error {
-            whimbrel_backup::Error::Cancelled => error,
-            source if self.chained => whimbrel_backup::Error::InBackup {
-                backup: self.backup.dir().to_owned(),
-                source: Box::new(source),
-            },
-            error => error,
-        }
+        self.chain.named(self.backup, error)
     }
 }
 

@@ -327,9 +327,9 @@ fn same(layer: &Layer<'_>, what: &'static str, expected: u64, got: u64) -> Resul
         return Ok(());
     }
     let name = &layer.record.name;
-    let store = match layer.chained {
-        true => format!("{name} of {}", layer.backup.dir().display()),
-        false => name.clone(),
+    let store = match layer.chain.backups() {
+        [_] => name.clone(),
+        _ => format!("{name} of {}", layer.backup.dir().display()),
     };
     Err(Error::WrongContent { store, what, expected, got })
 }

@@ -5,12 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use whimbrel_backup::block::BlockOptions;
@@ -18,33 +19,6 @@ use whimbrel_backup::sorted::SortedFileWriter;
 use whimbrel_backup::{Cancel, Progress, Work};
 use whimbrel_mvcc::{Clock, IngestMode, Store};
 use whimbrel_recovery::{Error, IngestOptions, ingest, ingest_into};
-
-/// Counts what is allocated; the records of stores are not, which have an allocator of their own.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-/// Tests of this process take turns, so that one can measure.
-static TURN: Mutex<()> = Mutex::new(());
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -87,7 +61,7 @@ proptest! {
         ),
         behind in any::<bool>(),
     ) {
-        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _turn = counting::turn();
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(&Clock::new());
         let mut map = BTreeMap::new();
@@ -128,7 +102,7 @@ proptest! {
 
 #[test]
 fn damage_in_any_file_leaves_the_store_as_it_was() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let many: Changes = (0..200_u8).map(|n| (vec![n], Some(vec![n; 5]))).collect();
     let good = file(dir.path(), "good", &many);
@@ -159,7 +133,7 @@ fn damage_in_any_file_leaves_the_store_as_it_was() {
 
 #[test]
 fn a_job_with_a_record_is_done_once() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let files = [file(dir.path(), "a", &changes(&[("k", Some("1"))]))];
     let store = Store::new(&Clock::new());
@@ -182,7 +156,7 @@ fn a_job_with_a_record_is_done_once() {
 
 #[test]
 fn several_stores_at_one_number() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::new();
     let (one, two) = (Store::new(&clock), Store::new(&clock));
@@ -195,7 +169,7 @@ fn several_stores_at_one_number() {
 
 #[test]
 fn a_written_range_fails_it() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let files = [file(dir.path(), "a", &changes(&[("k", Some("1"))]))];
     let store = Store::new(&Clock::new());
@@ -232,7 +206,7 @@ fn large(dir: &Path, name: &str, entries: u32) -> PathBuf {
 
 #[test]
 fn cancelled_at_any_time_it_leaves_nothing() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let files = [large(dir.path(), "a", 40_000)];
     let store = Store::new(&Clock::new());
@@ -258,15 +232,12 @@ fn cancelled_at_any_time_it_leaves_nothing() {
 
 #[test]
 fn memory_is_bounded_by_the_blocks_at_hand() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let entries = 400_000;
     let files: Vec<_> = (0..3).map(|n| large(dir.path(), &format!("{n}"), entries)).collect();
     let store = Store::new(&Clock::new());
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let report = ingest(&store, &files, &options()).unwrap();
-    let peak = PEAK.load(Ordering::Relaxed) - before;
+    let (peak, report) = counting::most_during(|| ingest(&store, &files, &options()).unwrap());
     assert_eq!(report.written, u64::from(entries));
     // 16 bytes an entry in place, which grow by doubling, and a fixed amount for the blocks.
     let bound = 3 * 16 * entries as usize + (8 << 20);

@@ -5,44 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use whimbrel_backup::sorted::SortedFileWriter;
 use whimbrel_backup::{Cancel, Work};
 use whimbrel_mvcc::{Clock, Store, StoreOptions};
 use whimbrel_recovery::{Error, IngestOptions, SortOptions, Sorter, ingest};
-
-/// Counts what is allocated; the records of stores are not, which have an allocator of their own.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-static TURN: Mutex<()> = Mutex::new(());
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn options(dir: &Path, memory: usize) -> SortOptions {
     let work = Work::default().with_threads(2);
@@ -71,7 +44,7 @@ proptest! {
         ),
         memory in prop_oneof![Just(1_usize << 20), Just(4000), Just(1)],
     ) {
-        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _turn = counting::turn();
         let dir = tempfile::tempdir().unwrap();
         let sorter = || {
             let mut sorter = Sorter::new(options(dir.path(), memory));
@@ -115,17 +88,16 @@ fn fill(sorter: &mut Sorter, entries: u64) {
 
 #[test]
 fn memory_stays_near_the_bound() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let (entries, bound) = (600_000, 4 << 20);
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let measured = counting::Measured::begin();
     let mut sorter = Sorter::new(options(dir.path(), bound));
     fill(&mut sorter, entries);
     assert!(sorter.runs() > 2 * 64 / 10, "{}", sorter.runs());
-    let gathered = PEAK.load(Ordering::Relaxed) - before;
+    let gathered = measured.most();
     let (store, report) = sorter.into_store(&Clock::new(), StoreOptions::new()).unwrap();
-    let peak = PEAK.load(Ordering::Relaxed) - before;
+    let peak = measured.most();
     assert_eq!((report.entries, store.snapshot().len() as u64), (entries, entries));
     // What was gathered, and a block of each run with what it decodes to for each of two threads.
     assert!(gathered < 2 * bound + (16 << 20), "{gathered}");
@@ -135,7 +107,7 @@ fn memory_stays_near_the_bound() {
 
 #[test]
 fn many_runs_are_merged_before() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let mut sorter = Sorter::new(options(dir.path(), 80 * 100));
     for n in 0..20_000_u32 {
@@ -153,7 +125,7 @@ fn many_runs_are_merged_before() {
 
 #[test]
 fn nothing_is_left_after_a_cancellation_an_error_or_a_drop() {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = counting::turn();
     let dir = tempfile::tempdir().unwrap();
     let cancel = Cancel::new();
     let work = Work::default().with_threads(2).with_cancel(cancel.clone());

@@ -151,6 +151,13 @@ impl Chain {
         &self.backups
     }
 
+    /// What went wrong in a backup of this chain: with the directory where there are several backups, whose
+    /// files have the same names.
+    #[must_use]
+    pub fn named(&self, backup: &Backup, error: Error) -> Error {
+        if self.backups.len() > 1 { error.within(backup.dir()) } else { error }
+    }
+
     /// The full backup.
     #[must_use]
     pub fn full(&self) -> &Backup {

@@ -13,6 +13,8 @@ use whimbrel_backup::repository::Shelf;
 use whimbrel_backup::shard::Source;
 use whimbrel_backup::storage::{Listed, Storage, StorageFile};
 
+use crate::common::Content;
+
 /// Directories and what is in their files, by path: `directory/file`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -296,28 +298,6 @@ impl Shelf for Disk {
     }
 }
 
-/// What was written to a file, and how much of it was synced.
-#[derive(Default, Clone)]
-struct Content {
-    bytes: Vec<u8>,
-    synced: usize,
-}
-
-impl Content {
-    /// What may be found after a crash: everything, what was synced, half of the rest, zeros.
-    fn images(&self) -> Vec<Vec<u8>> {
-        let mut images = vec![self.bytes.clone()];
-        if self.synced < self.bytes.len() {
-            images.push(self.bytes[..self.synced].to_vec());
-            images.push(self.bytes[..self.synced.midpoint(self.bytes.len())].to_vec());
-            let mut zeros = self.bytes.clone();
-            zeros[self.synced..].fill(0);
-            images.push(zeros);
-        }
-        images
-    }
-}
-
 /// Everything that a crash after `ops` may leave of `before`: any of the changes of names that were not
 /// synced may be missing, and any bytes that were not synced lost, torn or zeros.
 pub(crate) fn crashes(before: &Image, ops: &[Op]) -> Vec<Image> {
@@ -327,12 +307,9 @@ pub(crate) fn crashes(before: &Image, ops: &[Op]) -> Vec<Image> {
         match op {
             Op::Change(change) => changes.push((change, false)),
             Op::Write { path, bytes } => {
-                contents.entry(path).or_default().bytes.extend_from_slice(bytes);
+                contents.entry(path).or_default().write(bytes);
             }
-            Op::SyncFile { path } => {
-                let content = contents.entry(path).or_default();
-                content.synced = content.bytes.len();
-            }
+            Op::SyncFile { path } => contents.entry(path).or_default().sync(),
             Op::SyncNames { dir } => {
                 for (change, synced) in &mut changes {
                     *synced |= change.dir() == dir;

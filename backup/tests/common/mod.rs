@@ -160,3 +160,33 @@ pub(crate) fn damage(path: &Path, check: impl Fn(&str)) -> usize {
     file.write_all_at(&good, 0).unwrap();
     good.len() * 9
 }
+
+/// What was written to a file, and how much of it was synced.
+#[derive(Default, Clone)]
+pub(crate) struct Content {
+    bytes: Vec<u8>,
+    synced: usize,
+}
+
+impl Content {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn sync(&mut self) {
+        self.synced = self.bytes.len();
+    }
+
+    /// What may be found after a crash: everything, what was synced, half of the rest, zeros.
+    pub(crate) fn images(&self) -> Vec<Vec<u8>> {
+        let mut images = vec![self.bytes.clone()];
+        if self.synced < self.bytes.len() {
+            images.push(self.bytes[..self.synced].to_vec());
+            images.push(self.bytes[..self.synced.midpoint(self.bytes.len())].to_vec());
+            let mut zeros = self.bytes.clone();
+            zeros[self.synced..].fill(0);
+            images.push(zeros);
+        }
+        images
+    }
+}

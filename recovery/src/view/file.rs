@@ -6,34 +6,18 @@ use std::sync::{Arc, OnceLock};
 use whimbrel_backup::Backup;
 use whimbrel_backup::block::OwnedBlock;
 use whimbrel_backup::manifest::FileRecord;
+use whimbrel_backup::repository::Chain;
 use whimbrel_backup::shard::{FileKind, FileReader};
 
 use super::cache::BlockCache;
 use crate::Error;
 use crate::map::Mapped;
 
-/// One backup of a view.
-#[derive(Debug, Clone)]
-pub(super) struct Part {
-    pub(super) backup: Arc<Backup>,
-    /// Whether there are others: errors say then which one it is.
-    pub(super) is_chained: bool,
-}
-
-impl Part {
-    pub(super) fn named(&self, source: whimbrel_backup::Error) -> whimbrel_backup::Error {
-        if !self.is_chained {
-            return source;
-        }
-        let (backup, source) = (self.backup.dir().to_owned(), Box::new(source));
-        whimbrel_backup::Error::InBackup { backup, source }
-    }
-}
-
 /// One file of a view.
 #[derive(Debug)]
 pub(super) struct ViewFile {
-    part: Part,
+    chain: Arc<Chain>,
+    backup: Backup,
     /// Position of the file in the view.
     id: usize,
     store: u32,
@@ -50,14 +34,14 @@ struct Opened {
 
 impl ViewFile {
     pub(super) fn new(
-        part: &Part,
-        id: usize,
-        store: u32,
+        chain: &Arc<Chain>,
+        backup: &Backup,
+        (id, store): (usize, u32),
         kind: FileKind,
         record: &FileRecord,
     ) -> Self {
-        let (part, record) = (part.clone(), record.clone());
-        Self { part, id, store, kind, record, opened: OnceLock::new() }
+        let (chain, backup, record) = (Arc::clone(chain), backup.clone(), record.clone());
+        Self { chain, backup, id, store, kind, record, opened: OnceLock::new() }
     }
 
     pub(super) fn first_key(&self) -> &[u8] {
@@ -85,10 +69,9 @@ impl ViewFile {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let backup = &self.part.backup;
-        let mapped = Mapped::open_for_lookups(&backup.path(&self.record))?;
-        let reader = backup.open_file(mapped, self.store, self.kind, &self.record);
-        let reader = reader.map_err(|error| self.part.named(error))?;
+        let mapped = Mapped::open_for_lookups(&self.backup.path(&self.record))?;
+        let reader = self.backup.open_file(mapped, self.store, self.kind, &self.record);
+        let reader = reader.map_err(|error| self.chain.named(&self.backup, error))?;
         let checked = Checked::new(reader.blocks());
         // Of threads that come here at once the first one's is kept.
         Ok(self.opened.get_or_init(|| Opened { reader, checked }))
@@ -106,7 +89,7 @@ impl ViewFile {
         let Opened { reader, checked } = self.opened()?;
         let is_checked = checked.has(number);
         let block = if is_checked { reader.load_again(number) } else { reader.load(number) };
-        let block = Arc::new(block.map_err(|error| self.part.named(error))?);
+        let block = Arc::new(block.map_err(|error| self.chain.named(&self.backup, error))?);
         if !is_checked {
             checked.note(number);
         }

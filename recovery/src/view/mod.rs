@@ -32,16 +32,16 @@ mod layer;
 use std::path::Path;
 use std::sync::Arc;
 
+use whimbrel_backup::Digest;
 use whimbrel_backup::manifest::{FileRecord, Manifest, StoreRecord};
 use whimbrel_backup::repository::Chain;
 use whimbrel_backup::shard::{FileKind, FileSource};
-use whimbrel_backup::{Backup, Digest};
 use whimbrel_mvcc::KeyRange;
 
 use crate::Error;
 use cache::BlockCache;
 pub use cursor::{ViewCursor, ViewEntries, ViewEntry};
-use file::{Part, ViewFile};
+use file::ViewFile;
 use layer::Layer;
 
 /// Bytes of decoded blocks that a view keeps unless told otherwise: some 250 blocks.
@@ -119,8 +119,7 @@ pub struct ViewStats {
 /// ```
 #[derive(Debug)]
 pub struct BackupView {
-    /// The newest of its chain.
-    backup: Backup,
+    chain: Arc<Chain>,
     files: Vec<ViewFile>,
     stores: Vec<Vec<Layer>>,
     cache: BlockCache,
@@ -145,25 +144,21 @@ impl BackupView {
     /// # Errors
     /// [`Error::Backup`] naming the file and what is wrong with it.
     pub fn open_with(dir: &Path, options: &ViewOptions) -> Result<Self, Error> {
-        let chain = Chain::of(dir)?;
-        let is_chained = chain.backups().len() > 1;
-        let of_chain = |backup: &Backup| Part { backup: Arc::new(backup.clone()), is_chained };
-        let parts: Vec<Part> = chain.backups().iter().map(of_chain).collect();
+        let chain = Arc::new(Chain::of(dir)?);
         let (mut files, mut stores) = (Vec::new(), Vec::new());
         for store in &chain.newest().manifest().stores {
             let mut layers = Vec::new();
             for (backup, number) in chain.layers(&store.name)? {
-                let part = parts.iter().find(|part| part.backup.dir() == backup.dir());
-                let Some(part) = part else { continue };
                 for (kind, records) in layers_of(&backup.manifest().stores[number as usize]) {
                     let start = files.len();
                     for record in records {
                         let source = FileSource::open(&backup.path(record))?;
                         let checked = backup.check_ends(&source, number, kind, record);
-                        checked.map_err(|error| part.named(error))?;
+                        checked.map_err(|error| chain.named(backup, error))?;
                         // A delta may be without entries: there is nothing to look for in it.
                         if record.blocks > 0 {
-                            files.push(ViewFile::new(part, files.len(), number, kind, record));
+                            let place = (files.len(), number);
+                            files.push(ViewFile::new(&chain, backup, place, kind, record));
                         }
                     }
                     layers.push(Layer::new(start..files.len()));
@@ -171,14 +166,13 @@ impl BackupView {
             }
             stores.push(layers);
         }
-        let backup = chain.newest().clone();
-        Ok(Self { backup, files, stores, cache: BlockCache::new(options.cache_bytes) })
+        Ok(Self { chain, files, stores, cache: BlockCache::new(options.cache_bytes) })
     }
 
     /// What the backup consists of.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
-        self.backup.manifest()
+        self.chain.newest().manifest()
     }
 
     /// The store of that name.

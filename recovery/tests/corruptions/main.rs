@@ -10,6 +10,7 @@
 
 #[path = "../../../backup/tests/common/mod.rs"]
 mod common;
+#[path = "../counting/mod.rs"]
 mod counting;
 mod damage;
 
