@@ -58,6 +58,7 @@ fn main() -> Result<(), Error> {
     thread::scope(|scope| -> Result<(), Error> {
         let writer = scope.spawn(|| -> Result<u32, Error> {
             let mut n = 0_u32;
+            // ORDERING: Relaxed; a flag that hands nothing on.
             while !stop.load(Ordering::Relaxed) {
                 let key = (n % 12_000 * 7919 % 12_000).to_be_bytes();
                 if n.is_multiple_of(5) {
@@ -77,6 +78,7 @@ fn main() -> Result<(), Error> {
             let (keys, ranges) = round(&capture, &copy)?;
             println!("round {number}: {keys} keys, {ranges} ranges");
         }
+        // ORDERING: Relaxed; as above, and joining orders the rest.
         stop.store(true, Ordering::Relaxed);
         println!("{} writes meanwhile", writer.join().unwrap_or(Ok(0))?);
         Ok(())

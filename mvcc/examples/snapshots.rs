@@ -48,6 +48,7 @@ fn main() -> Result<(), Error> {
     thread::scope(|scope| -> Result<(), Error> {
         let writer = scope.spawn(|| -> Result<u32, Error> {
             let mut transfers = 0;
+            // ORDERING: Relaxed; a flag that hands nothing on.
             while !stop.load(Ordering::Relaxed) {
                 transfer(&store, transfers % ACCOUNTS)?;
                 transfers += 1;
@@ -66,6 +67,7 @@ fn main() -> Result<(), Error> {
             println!("snapshot {}: {} accounts, {total} in all", snapshot.number(), snapshot.len());
             assert_eq!(total, 100_000 * u64::from(ACCOUNTS));
         }
+        // ORDERING: Relaxed; as above, and joining orders the rest.
         stop.store(true, Ordering::Relaxed);
         println!("{} transfers meanwhile", writer.join().unwrap_or(Ok(0))?);
         Ok(())

@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = thread::scope(|scope| {
         scope.spawn(|| {
             for n in (0..ENTRIES).cycle() {
+                // ORDERING: Relaxed; a flag that hands nothing on.
                 if stop.load(Ordering::Relaxed) || write(&names, &numbers, n, n + 1).is_err() {
                     break;
                 }
@@ -47,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("numbers".to_owned(), numbers.snapshot_at(&moment)),
         ];
         let report = export(&snapshots, &monday, &ExportOptions::default());
+        // ORDERING: Relaxed; as above, and joining orders the rest.
         stop.store(true, Ordering::Relaxed);
         report
     })?;

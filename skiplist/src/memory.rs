@@ -232,6 +232,7 @@ mod imp {
         if let (Some(known), Ok(words)) =
             (SMALL.get(size.div_ceil(NATURAL)), u8::try_from(held / NATURAL))
         {
+            // ORDERING: Relaxed; every thread finds and writes the same number.
             known.store(words, Ordering::Relaxed);
         }
         held
