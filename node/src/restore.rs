@@ -82,18 +82,23 @@ pub fn find_backup(dir: &Path, at: Option<&str>) -> Result<PathBuf, Error> {
     if let Some(wanted) = at {
         return Ok(Repository::open(dir)?.find(wanted)?.dir().to_owned());
     }
-    if is_repository(dir) {
-        return Ok(Repository::open(dir)?.newest()?.dir().to_owned());
+    match repository_in(dir) {
+        Some(repository) => Ok(repository.newest()?.dir().to_owned()),
+        None => Ok(newest_backup(dir)),
     }
-    Ok(newest_backup(dir))
 }
 
 /// Whether the directory is a repository of backups, and neither a backup nor a directory of checkpoints.
 #[must_use]
 pub fn is_repository(dir: &Path) -> bool {
-    newest_backup(dir) == dir
-        && !dir.join(whimbrel_backup::manifest::MANIFEST).exists()
-        && Repository::open(dir).is_ok_and(|repository| !repository.entries().is_empty())
+    repository_in(dir).is_some()
+}
+
+fn repository_in(dir: &Path) -> Option<Repository> {
+    if newest_backup(dir) != dir || dir.join(whimbrel_backup::manifest::MANIFEST).exists() {
+        return None;
+    }
+    Repository::open(dir).ok().filter(|repository| !repository.entries().is_empty())
 }
 
 /// Whether a backup is one of a node.
