@@ -10,6 +10,7 @@ use crate::child::Task;
 use crate::keys::KeyKind;
 use crate::peer::Facts;
 use crate::peers::{PEERS, find};
+use crate::restart::RestartArgs;
 use crate::workload::{Set, Workload};
 
 /// Runs Whimbrel and its peers in turn, each in a process of its own, and compares them.
@@ -17,7 +18,7 @@ use crate::workload::{Set, Workload};
 #[command(name = "whimbrel-compare", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
-    pub(crate) child: Option<Hidden>,
+    pub(crate) other: Option<Other>,
     /// Fewer entries (50,000) and rounds (3): shows that all works, not how fast.
     #[arg(long)]
     pub quick: bool,
@@ -60,10 +61,17 @@ pub struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Hidden {
+pub(crate) enum Other {
     /// Measures one set of one peer; started by the program itself.
     #[command(hide = true)]
     Child(ChildArgs),
+    Restart(RestartArgs),
+    /// One contender of `restart`; started by the program itself.
+    #[command(hide = true)]
+    RestartChild(crate::restart::ChildArgs),
+    /// Reads what a contender of `restart` wrote; started by the program itself.
+    #[command(hide = true)]
+    RestartFresh(crate::restart::FreshArgs),
 }
 
 /// What the parent tells a child.

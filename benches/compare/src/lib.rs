@@ -25,6 +25,7 @@ pub mod plan;
 pub mod plot;
 pub mod random;
 pub mod report;
+pub mod restart;
 pub mod results;
 pub mod stats;
 pub mod sum;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
-use crate::args::{Args, Hidden};
+use crate::args::{Args, Other};
 
 /// The program. Fails on errors only, not on bars that are missed.
 #[must_use]
@@ -51,9 +52,16 @@ pub fn run() -> ExitCode {
 }
 
 fn main(mut args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(Hidden::Child(child)) = args.child.take() {
-        for sample in child::run(&child.task()?)? {
-            println!("{}", serde_json::to_string(&sample)?);
+    if let Some(other) = args.other.take() {
+        match other {
+            Other::Child(child) => {
+                for sample in child::run(&child.task()?)? {
+                    println!("{}", serde_json::to_string(&sample)?);
+                }
+            }
+            Other::Restart(args) => restart::run(&args)?,
+            Other::RestartChild(args) => restart::run_child(&args)?,
+            Other::RestartFresh(args) => restart::run_fresh(&args)?,
         }
         return Ok(ExitCode::SUCCESS);
     }
