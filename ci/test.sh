@@ -4,17 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# need COMMAND PACKAGE: the tests talk to the node with Debian's own client.
-need() {
-    command -v "$1" >/dev/null && return
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "== installing $2 (for $1)"
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
-    fi
-    command -v "$1" >/dev/null && return
-    echo "error: the tests need $1: install Debian's package $2 and run ci/test.sh again" >&2
-    exit 1
-}
+source ci/need.sh
+# The tests talk to the node with Debian's own client.
 need redis-cli redis-tools
 
 echo "== unit, integration and property tests"
@@ -44,6 +35,9 @@ done
 
 echo "== the format's second reader"
 ./ci/format.sh
+
+echo "== backups in an object store, against a server"
+./ci/s3.sh
 
 echo "== loom models, fast set"
 ./ci/loom.sh

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::storage::LOCK;
+
 /// The part of a file that an error speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -338,10 +340,10 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The place is in an object store, and this build knows directories only. Back up into a directory.
+    /// The place is in an object store, and this build knows directories only. Build with the feature `s3`.
     #[error(
-        "{location} is in an object store, and this build knows directories only: back up into a \
-         directory, and copy it there"
+        "{location} is in an object store, and this build knows directories only: build it with \
+         `--features s3`, or use a directory"
     )]
     NoObjectStores {
         /// The place.
@@ -382,11 +384,20 @@ pub enum Error {
         /// What was asked for.
         wanted: String,
     },
-    /// Another backup or prune works on this repository. Wait until it is done.
-    #[error("{} is being written to by another backup or prune", root.display())]
+    /// Another backup or prune works on this repository. Wait until it is done. In an object store the lock is
+    /// an object, which outlives a holder that was killed: then remove it.
+    #[error(
+        "{} is being written to by another backup or prune{}",
+        root.display(),
+        holder.as_ref().map_or_else(String::new, |holder| format!(
+            " ({holder}); if that process was killed, remove {}", root.join(LOCK).display(),
+        )),
+    )]
     RepositoryBusy {
         /// The repository.
         root: PathBuf,
+        /// Who says that it is at work, where that is known.
+        holder: Option<String>,
     },
     /// Worker threads could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]

@@ -126,11 +126,7 @@ pub fn inspect_backup(backup: &Backup) -> Result<Inspection, Error> {
     let ratio = ratio(raw_bytes, stored_bytes);
     let manifest = manifest.clone();
     let dir = backup.dir().to_owned();
-    let chain = match backup.storage().local_path("") {
-        Some(dir) => Chain::of(&dir),
-        None => Chain::alone(backup.clone()),
-    };
-    let (chain, chain_error) = match chain {
+    let (chain, chain_error) = match Chain::ending_in(backup.clone()) {
         Ok(chain) => (Some(chain.backups().iter().map(|it| it.dir().to_owned()).collect()), None),
         Err(error) => (None, Some(error.to_string())),
     };

@@ -13,6 +13,7 @@
 //! | [`manifest`] | `MANIFEST.json`, written last: without it there is no backup |
 //! | [`publish`] | the order of writes and syncs that makes a backup appear whole or not at all |
 //! | [`storage`] | where files are: a directory, an object store, a double that fails or crashes in tests |
+//! | `object` | an object store that speaks S3, with the feature `s3` |
 //! | [`location`] | what a user names such a place by: a path, or `s3://bucket/prefix` |
 //! | [`export()`] | writes the visible entries of snapshots, in parallel, beside running writers |
 //! | [`export_non_intrusive()`] | the same, and gives the snapshots up at the beginning |
@@ -76,6 +77,8 @@ mod load;
 pub mod location;
 pub mod manifest;
 mod non_intrusive;
+#[cfg(feature = "s3")]
+pub mod object;
 mod open;
 mod pace;
 pub mod progress;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::storage::{Directory, Storage};
+use crate::storage::{Directories, Directory, Shelf, Storage};
 use crate::{Backup, Error};
 
 const S3: &str = "s3://";
@@ -70,11 +70,17 @@ impl Location {
     /// What reads the files there. Nothing is created; that there is something will be seen later.
     ///
     /// # Errors
-    /// [`Error::NoObjectStores`].
+    /// [`Error::NoObjectStores`] for an object store in a build without the feature `s3`;
+    /// [`Error::Io`] and [`Error::BadLocation`] when it cannot be configured.
     pub fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
         match self {
             Self::Directory(path) => Ok(Arc::new(Directory::at(path))),
-            Self::S3 { .. } => Err(Error::NoObjectStores { location: self.to_string() }),
+            #[cfg(feature = "s3")]
+            Self::S3 { bucket, prefix } => {
+                Ok(Arc::new(crate::object::ObjectStorage::s3(bucket, prefix)?))
+            }
+            #[cfg(not(feature = "s3"))]
+            Self::S3 { .. } => Err(self.no_object_stores()),
         }
     }
 
@@ -87,6 +93,39 @@ impl Location {
             Self::Directory(path) => Ok(Arc::new(Directory::create(path)?)),
             Self::S3 { .. } => self.storage(),
         }
+    }
+
+    /// The backups below the place, taken as a [`repository`](crate::repository). Nothing is created.
+    ///
+    /// # Errors
+    /// As [`storage`](Self::storage).
+    pub fn shelf(&self) -> Result<Arc<dyn Shelf>, Error> {
+        match self {
+            Self::Directory(root) => Ok(Arc::new(Directories::in_root(root))),
+            #[cfg(feature = "s3")]
+            Self::S3 { bucket, prefix } => {
+                let root = crate::object::ObjectStorage::s3(bucket, prefix)?;
+                Ok(Arc::new(crate::object::ObjectShelf::below(root)))
+            }
+            #[cfg(not(feature = "s3"))]
+            Self::S3 { .. } => Err(self.no_object_stores()),
+        }
+    }
+
+    /// The same, for a backup to be put there. A directory is created where it is missing.
+    ///
+    /// # Errors
+    /// As [`storage`](Self::storage), and [`Error::Io`] when the directory cannot be created.
+    pub fn create_shelf(&self) -> Result<Arc<dyn Shelf>, Error> {
+        match self {
+            Self::Directory(root) => Ok(Arc::new(Directories::create(root)?)),
+            Self::S3 { .. } => self.shelf(),
+        }
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn no_object_stores(&self) -> Error {
+        Error::NoObjectStores { location: self.to_string() }
     }
 
     /// Opens the backup there.

@@ -10,7 +10,8 @@ use crate::ends::Ends;
 use crate::error::{KeyExcerpt, Part, Place};
 use crate::file::FileKind;
 use crate::manifest::{
-    FileRecord, Link, MANIFEST, MANIFEST_TMP, MAX_MANIFEST_LEN, Manifest, crc_of, too_long,
+    FileRecord, Link, MANIFEST, MANIFEST_PRUNED, MANIFEST_TMP, MAX_MANIFEST_LEN, Manifest, crc_of,
+    too_long,
 };
 use crate::reader::{FileReader, Source, check_tally};
 use crate::storage::{Directory, Storage};
@@ -70,12 +71,8 @@ impl Backup {
     }
 
     /// Reads the manifest and does not look at the other files.
-    pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
-        Self::read_in(Arc::new(Directory::at(dir)))
-    }
-
-    fn read_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
-        let bytes = read_manifest(&*storage)?;
+    pub(crate) fn read_in(storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        let bytes = read_manifest(&*storage, MANIFEST)?;
         let manifest = Arc::new(Manifest::decode(&bytes)?);
         Ok(Self { dir: storage.path(""), storage, manifest, crc: crc_of(&bytes) })
     }
@@ -126,8 +123,9 @@ impl Backup {
         let mut listed: HashMap<&str, &FileRecord> =
             self.manifest.files().map(|(_, _, record)| (record.file.as_str(), record)).collect();
         for file in found {
-            // A claim beside a manifest came too late, or was not taken away in time: it says nothing.
-            if file.name == MANIFEST || file.name == MANIFEST_TMP {
+            // A claim beside a manifest came too late, or was not taken away in time: it says nothing. Nor does
+            // a prune that has not yet taken the manifest away.
+            if [MANIFEST, MANIFEST_TMP, MANIFEST_PRUNED].contains(&file.name.as_str()) {
                 continue;
             }
             let Some(record) = listed.remove(file.name.as_str()) else {
@@ -234,15 +232,15 @@ fn same<T: PartialEq + ToString>(
     Err(Error::Mismatch { place: place(), what, expected, got })
 }
 
-/// Reads the manifest's bytes, at most as many as a manifest may have.
-fn read_manifest(storage: &dyn Storage) -> Result<Vec<u8>, Error> {
-    let source = storage.open(MANIFEST).map_err(|source| match source.kind() {
+/// Reads the bytes of a manifest, at most as many as a manifest may have.
+pub(crate) fn read_manifest(storage: &dyn Storage, name: &str) -> Result<Vec<u8>, Error> {
+    let source = storage.open(name).map_err(|source| match source.kind() {
         // The place itself may be missing: then that is what to say.
         io::ErrorKind::NotFound => match storage.list() {
             Ok(_) => Error::NoManifest { dir: storage.path("") },
             Err(source) => Error::Io { action: "open", path: storage.path(""), source },
         },
-        _ => Error::Io { action: "read", path: storage.path(MANIFEST), source },
+        _ => Error::Io { action: "read", path: storage.path(name), source },
     })?;
     if source.len() > MAX_MANIFEST_LEN {
         return Err(too_long(source.len()));
@@ -251,5 +249,5 @@ fn read_manifest(storage: &dyn Storage) -> Result<Vec<u8>, Error> {
     // At most 64 MiB, as was just checked.
     let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
     let read = source.bytes(0, len, &mut scratch).map(<[u8]>::to_vec);
-    read.map_err(|source| Error::Io { action: "read", path: storage.path(MANIFEST), source })
+    read.map_err(|source| Error::Io { action: "read", path: storage.path(name), source })
 }

@@ -1,4 +1,4 @@
-//! Where the files of a backup are: written to, and read from.
+//! Where the files of a backup are: written to, and read from; and where the backups of a repository are.
 //!
 //! Everything that makes a backup durable passes through [`Storage`], so tests can record the order of
 //! writes and syncs, cut it anywhere, and look at what a crash leaves behind; everything that is read
@@ -6,12 +6,15 @@
 //!
 //! | who | what |
 //! |---|---|
-//! | [`Directory`] | a directory of the file system |
+//! | [`Storage`]: [`Directory`] | the files of one backup: a directory of the file system |
+//! | [`Shelf`]: [`Directories`] | the backups of a repository: a directory of such directories |
+//! | `object::ObjectStorage`, `object::ObjectShelf` | both in an object store, with the feature `s3` |
 //! | [`Location`](crate::Location) | what a user names one by: a path, or `s3://bucket/prefix` |
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::reader::{FileSource, Source};
@@ -96,7 +99,65 @@ pub trait Storage: Send + Sync {
 
     /// The path to show in messages; of the place itself for an empty name.
     fn path(&self, name: &str) -> PathBuf;
+
+    /// The shelf that this stands on, if it stands on one, and its name there: where an incremental
+    /// backup's chain is. Default none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn shelf(&self) -> io::Result<Option<(Arc<dyn Shelf>, String)>> {
+        Ok(None)
+    }
 }
+
+/// What keeps other writers out of a repository until it is dropped.
+pub type Lock = Box<dyn Send>;
+
+/// A place for the backups of a repository, each a [`Storage`] with a name.
+pub trait Shelf: Send + Sync {
+    /// Names of all that is there, in ascending order; none when the place is not there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// What has that name. That it is there will be seen by whoever reads.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Storage>>;
+
+    /// Makes a place of that name for a new backup.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn create(&self, name: &str) -> Result<Arc<dyn Storage>, Error>;
+
+    /// Takes away a directory that is empty; where there are no directories, looks that nothing is there.
+    ///
+    /// # Errors
+    /// `DirectoryNotEmpty`, or what the system says.
+    fn remove_empty(&self, name: &str) -> io::Result<()>;
+
+    /// Makes removals so far durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Keeps other writers out, also those of other processes, until what is returned is dropped. Waits
+    /// for nobody.
+    ///
+    /// # Errors
+    /// [`Error::RepositoryBusy`], [`Error::Io`].
+    fn lock(&self) -> Result<Lock, Error>;
+
+    /// The path to show in messages; of the place itself for an empty name.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// Name of what locks a repository.
+pub(crate) const LOCK: &str = "LOCK";
 
 /// A directory of the file system.
 #[derive(Debug, Clone)]
@@ -175,16 +236,94 @@ impl Storage for Directory {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.path.clone() } else { self.path.join(name) }
+        path_in(&self.path, name)
+    }
+
+    fn shelf(&self) -> io::Result<Option<(Arc<dyn Shelf>, String)>> {
+        let whole = std::path::absolute(&self.path)?.canonicalize()?;
+        let (Some(root), Some(name)) = (whole.parent(), whole.file_name()) else { return Ok(None) };
+        let shelf: Arc<dyn Shelf> = Arc::new(Directories::in_root(root));
+        Ok(Some((shelf, name.to_string_lossy().into_owned())))
     }
 }
 
-/// Names in a directory, sorted; names that are not Unicode as far as they can be shown.
-pub(crate) fn list(path: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
+/// A directory of directories.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    root: PathBuf,
+}
+
+impl Directories {
+    /// The directories in `root`, which may be missing: then there are none.
+    #[must_use]
+    pub fn in_root(root: &Path) -> Self {
+        Self { root: root.to_owned() }
     }
-    names.sort_unstable();
-    Ok(names)
+
+    /// The directories in `root`, which is created with its parents where it is missing.
+    ///
+    /// # Errors
+    /// As [`Directory::create`].
+    pub fn create(root: &Path) -> Result<Self, Error> {
+        Directory::create(root)?;
+        Ok(Self::in_root(root))
+    }
+}
+
+impl Shelf for Directories {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            // Names that are not Unicode as far as they can be shown: none is of a repository.
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
+        Ok(Arc::new(Directory::at(&self.root.join(name))))
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn Storage>, Error> {
+        Ok(Arc::new(Directory::create(&self.root.join(name))?))
+    }
+
+    fn remove_empty(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir(self.root.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.root)?.sync_all()
+    }
+
+    /// A lock on a file, which the system gives back when its holder ends.
+    fn lock(&self) -> Result<Lock, Error> {
+        let path = self.root.join(LOCK);
+        let io = |action| {
+            let path = path.clone();
+            move |source| Error::Io { action, path, source }
+        };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(io("open"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::RepositoryBusy { root: self.root.clone(), holder: None })
+            }
+            Err(TryLockError::Error(source)) => Err(io("lock")(source)),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        path_in(&self.root, name)
+    }
+}
+
+fn path_in(root: &Path, name: &str) -> PathBuf {
+    if name.is_empty() { root.to_owned() } else { root.join(name) }
 }

@@ -72,12 +72,12 @@ pub fn verify_with(dir: &std::path::Path, work: &Work) -> Result<VerifyReport, E
     verify_chain(&Chain::of(dir)?, work)
 }
 
-/// [`verify_with`] of a full backup that is open, wherever it is.
+/// [`verify_with`] of a backup that is open, wherever it is.
 ///
 /// # Errors
 /// As [`verify_with`].
 pub fn verify_backup(backup: &Backup, work: &Work) -> Result<VerifyReport, Error> {
-    verify_chain(&Chain::alone(backup.clone())?, work)
+    verify_chain(&Chain::ending_in(backup.clone())?, work)
 }
 
 /// Verifies all backups of a chain. See [`verify_with`].

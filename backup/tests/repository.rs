@@ -19,7 +19,7 @@ use double::{Disk, Image, crashes};
 use tempfile::TempDir;
 use whimbrel_backup::manifest::{MANIFEST, Manifest};
 use whimbrel_backup::repository::{
-    Chain, Kind, Pruning, Repository, State, back_up, inspect_repository, prune, prune_on,
+    Chain, Kind, Pruning, Repository, State, back_up, inspect_repository, prune,
 };
 use whimbrel_backup::{Error, ExportOptions, Progress, Work, export_incremental, inspect, verify};
 use whimbrel_mvcc::{Clock, Snapshot, Store};
@@ -88,9 +88,9 @@ fn a_prune_keeps_the_newest_chains() {
 fn a_crash_of_a_prune_at_any_moment_leaves_whole_chains_and_the_next_one_ends_it() {
     let (root, _) = repository(&THREE_CHAINS);
     let before = Image::read(root.path());
-    let plan = || Pruning::plan(&Repository::open(root.path()).unwrap(), keep(1));
+    let plan = || Pruning::plan(&Repository::open(root.path()).unwrap(), keep(1)).unwrap();
     let disk = Disk::with(&before, None);
-    let done = prune_on(&disk, plan()).unwrap();
+    let done = plan().carry_out(&disk).unwrap();
     assert_eq!(done.removed.len(), 4);
     let (ops, mut seen, mut partial) = (disk.ops(), 0, 0);
     let expected = {
@@ -122,7 +122,7 @@ fn a_crash_of_a_prune_at_any_moment_leaves_whole_chains_and_the_next_one_ends_it
     // Every operation fails once.
     for fail_at in 1..=disk.calls() {
         let failing = Disk::with(&before, Some(fail_at));
-        let error = prune_on(&failing, plan()).expect_err("it is reported");
+        let error = plan().carry_out(&failing).expect_err("it is reported");
         assert!(matches!(error, Error::Io { .. }), "{error}");
         for image in crashes(&before, &failing.ops()) {
             check(&image);

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use whimbrel_backup::repository::{BackupReport, Chain, Kind, back_up};
-use whimbrel_backup::storage::Storage;
+use whimbrel_backup::repository::{BackupReport, Chain, Kind, back_up, back_up_on};
+use whimbrel_backup::storage::{Shelf, Storage};
 use whimbrel_backup::{ExportOptions, ExportReport, Tracker, export, export_to};
 use whimbrel_mvcc::{Clock, Store};
 use whimbrel_recovery::{RestoreOptions, RestoreReport, restore_chain};
@@ -152,6 +152,23 @@ impl EngineSnapshot {
         let failed = |e| Error::Backup { dir: root.to_owned(), source: Box::new(e) };
         let options = as_engine(options, None);
         back_up(root, &self.stores(), kind, &options, tracker).map_err(failed)
+    }
+
+    /// [`back_up`](Self::back_up) to any place that takes backups, such as a prefix of an object store: see
+    /// [`Location::create_shelf`](whimbrel_backup::Location::create_shelf).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn back_up_on(
+        &self,
+        shelf: &Arc<dyn Shelf>,
+        kind: Kind,
+        options: &ExportOptions,
+        tracker: Option<&mut Tracker>,
+    ) -> Result<BackupReport, Error> {
+        let failed = |e| Error::Backup { dir: shelf.path(""), source: Box::new(e) };
+        let options = as_engine(options, None);
+        back_up_on(shelf, &self.stores(), kind, &options, tracker).map_err(failed)
     }
 }
 

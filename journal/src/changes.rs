@@ -1,7 +1,7 @@
 //! A form for records that change numbered stores: what a node journals.
 //!
-//! The journal itself takes any bytes. A record of this form is a kind, a store, and for some kinds a
-//! copy's number or changes; `docs/format.md` has the bytes. Changes carry state (key -> value, or
+//! The journal itself takes any bytes. A record of this form is a kind, a store, and for some kinds the
+//! number of a copy or of an ingest, or changes; `docs/format.md` has the bytes. Changes carry state (key -> value, or
 //! removed), so replaying a record twice is harmless as long as later ones follow it.
 //!
 //! # Examples
@@ -31,6 +31,12 @@ const DROPPED: u8 = 2;
 const COPY_BEGINS: u8 = 3;
 const COPY_PART: u8 = 4;
 const COPY_WHOLE: u8 = 5;
+const INGEST_BEGINS: u8 = 6;
+const INGEST_PART: u8 = 7;
+const INGEST_WHOLE: u8 = 8;
+
+/// In the place of a store, in records that speak of several.
+const ALL: u32 = u32::MAX;
 
 /// One key of a record, and its value from then on; none: removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,18 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
+    /// What [`as_bytes`](Self::as_bytes) gave of others.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Those that were not yet read, as they stand in the record.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next change; `None` at the end.
     ///
     /// # Errors
@@ -123,6 +141,29 @@ pub enum Record<'a> {
         /// The copy's number.
         copy: u64,
     },
+    /// An ingest begins: what is there now is what it wins over, or loses to. One that began earlier and is not
+    /// whole is void.
+    IngestBegins {
+        /// The job's number.
+        job: u64,
+        /// It loses to whatever is there, a later removal included; otherwise it wins over what is there
+        /// now.
+        behind: bool,
+    },
+    /// A part of an ingest: entries of one store. Of another ingest than the one that began last: void.
+    IngestPart {
+        /// The store.
+        store: u32,
+        /// The job's number.
+        job: u64,
+        /// The keys, ascending.
+        changes: Changes<'a>,
+    },
+    /// The ingest is whole: all its entries appear.
+    IngestWhole {
+        /// The job's number.
+        job: u64,
+    },
 }
 
 impl<'a> Record<'a> {
@@ -135,20 +176,34 @@ impl<'a> Record<'a> {
         let short = Malformed("it ends inside its head");
         let (store, mut rest) = rest.split_first_chunk::<4>().ok_or(short)?;
         let store = u32::from_le_bytes(*store);
-        let mut copy = || {
-            let (copy, behind) = rest.split_first_chunk::<8>().ok_or(short)?;
+        let mut number = || {
+            let (number, behind) = rest.split_first_chunk::<8>().ok_or(short)?;
             rest = behind;
-            Ok(u64::from_le_bytes(*copy))
+            Ok(u64::from_le_bytes(*number))
         };
         let record = match kind {
             CHANGES => return Ok(Self::Changes { store, changes: Changes { rest } }),
             COPY_PART => {
-                let copy = copy()?;
+                let copy = number()?;
                 return Ok(Self::CopyPart { store, copy, changes: Changes { rest } });
             }
+            INGEST_PART => {
+                let job = number()?;
+                return Ok(Self::IngestPart { store, job, changes: Changes { rest } });
+            }
             DROPPED => Self::Dropped { store },
-            COPY_BEGINS => Self::CopyBegins { store, copy: copy()? },
-            COPY_WHOLE => Self::CopyWhole { store, copy: copy()? },
+            COPY_BEGINS => Self::CopyBegins { store, copy: number()? },
+            COPY_WHOLE => Self::CopyWhole { store, copy: number()? },
+            INGEST_BEGINS if store == ALL => {
+                let job = number()?;
+                let (behind, left) = rest.split_first().ok_or(short)?;
+                rest = left;
+                if *behind > 1 {
+                    return Err(Malformed("its mode is unknown"));
+                }
+                Self::IngestBegins { job, behind: *behind == 1 }
+            }
+            INGEST_WHOLE if store == ALL => Self::IngestWhole { job: number()? },
             _ => return Err(Malformed("its kind is unknown")),
         };
         if rest.is_empty() { Ok(record) } else { Err(Malformed("bytes are left over")) }
@@ -170,9 +225,10 @@ impl RecordBuilder {
         Self { bytes, changes: 0 }
     }
 
-    fn of_copy(kind: u8, store: u32, copy: u64) -> Self {
+    /// `number` is that of a copy or a job.
+    fn of(kind: u8, store: u32, number: u64) -> Self {
         let mut record = Self::new(kind, store);
-        record.bytes.extend_from_slice(&copy.to_le_bytes());
+        record.bytes.extend_from_slice(&number.to_le_bytes());
         record
     }
 
@@ -191,19 +247,39 @@ impl RecordBuilder {
     /// [`Record::CopyBegins`].
     #[must_use]
     pub fn copy_begins(store: u32, copy: u64) -> Self {
-        Self::of_copy(COPY_BEGINS, store, copy)
+        Self::of(COPY_BEGINS, store, copy)
     }
 
     /// [`Record::CopyPart`], without any changes yet.
     #[must_use]
     pub fn copy_part(store: u32, copy: u64) -> Self {
-        Self::of_copy(COPY_PART, store, copy)
+        Self::of(COPY_PART, store, copy)
     }
 
     /// [`Record::CopyWhole`].
     #[must_use]
     pub fn copy_whole(store: u32, copy: u64) -> Self {
-        Self::of_copy(COPY_WHOLE, store, copy)
+        Self::of(COPY_WHOLE, store, copy)
+    }
+
+    /// [`Record::IngestBegins`].
+    #[must_use]
+    pub fn ingest_begins(job: u64, behind: bool) -> Self {
+        let mut record = Self::of(INGEST_BEGINS, ALL, job);
+        record.bytes.push(u8::from(behind));
+        record
+    }
+
+    /// [`Record::IngestPart`], without any entries yet.
+    #[must_use]
+    pub fn ingest_part(store: u32, job: u64) -> Self {
+        Self::of(INGEST_PART, store, job)
+    }
+
+    /// [`Record::IngestWhole`].
+    #[must_use]
+    pub fn ingest_whole(job: u64) -> Self {
+        Self::of(INGEST_WHOLE, ALL, job)
     }
 
     /// The key gets this value. Both must be within the limits of a store, which are those of a record.
@@ -259,6 +335,10 @@ mod tests {
         assert!(decoded(&RecordBuilder::dropped(1)).starts_with("Ok(Dropped { store: 1 }"));
         assert!(decoded(&RecordBuilder::copy_begins(1, 2)).starts_with("Ok(CopyBegins"));
         assert!(decoded(&RecordBuilder::copy_whole(1, 2)).starts_with("Ok(CopyWhole"));
+        let begins = RecordBuilder::ingest_begins(5, true);
+        assert_eq!(decoded(&begins), "Ok(IngestBegins { job: 5, behind: true })");
+        assert!(decoded(&RecordBuilder::ingest_part(3, 5)).starts_with("Ok(IngestPart { store: 3"));
+        assert_eq!(decoded(&RecordBuilder::ingest_whole(5)), "Ok(IngestWhole { job: 5 })");
         let Ok(Record::CopyPart { mut changes, .. }) = Record::decode(part.bytes()) else {
             panic!("it is a part");
         };
@@ -279,7 +359,9 @@ mod tests {
             // Behind the head alone stands a record without changes.
             assert_eq!(read.is_ok(), len == 5, "{len} bytes: {read:?}");
         }
-        for bytes in [&[9, 0, 0, 0, 0][..], &[2, 0, 0, 0, 0, 0], &[3, 0, 0, 0, 0, 1]] {
+        let mut mode = RecordBuilder::ingest_begins(1, true).bytes().to_vec();
+        *mode.last_mut().expect("not empty") = 2;
+        for bytes in [&[9, 0, 0, 0, 0][..], &[2, 0, 0, 0, 0, 0], &[3, 0, 0, 0, 0, 1], &mode] {
             assert!(Record::decode(bytes).is_err(), "{bytes:?}");
         }
         let long = [1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1];

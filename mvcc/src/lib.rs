@@ -338,7 +338,7 @@ pub use compact::CompactReport;
 pub use cursor::{Cursor, Entries};
 pub use digest::Digest;
 pub use error::Error;
-pub use ingest::{Ingest, IngestMode, IngestOptions, IngestPart, IngestReport};
+pub use ingest::{DecidedIngest, Ingest, IngestMode, IngestOptions, IngestPart, IngestReport};
 pub use queue::Garbage;
 pub use range::KeyRange;
 pub use snapshot::Snapshot;

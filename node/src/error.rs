@@ -164,6 +164,26 @@ pub enum Error {
         /// What the store said.
         source: whimbrel_mvcc::Error,
     },
+    /// An ingest has a key whose slot is not served here from its beginning to its end. Nothing of it is there.
+    #[error(
+        "{}: give the node's own keys only (`slot_of` says where a key belongs), and try again when no slot is \
+         being moved; nothing was ingested",
+        slot.map_or_else(
+            || "this node serves no slot".to_owned(),
+            |slot| format!("slot {slot} is not served here, or was not all the time"),
+        )
+    )]
+    IngestSlot {
+        /// The slot; none where no slot is served at all.
+        slot: Option<whimbrel_migrate::Slot>,
+    },
+    /// The journal of a node takes nothing more.
+    #[error("{source}")]
+    JournalRefused {
+        /// What it said.
+        #[from]
+        source: whimbrel_journal::Refused,
+    },
     /// A slot that the node shall own is another node's.
     #[error(
         "slot {slot} belongs to {owner}: leave it out of --own, and move it with: whimbrel migrate \
@@ -221,10 +241,13 @@ impl Error {
             Self::ForeignStore { .. }
             | Self::Store { .. }
             | Self::SlotTaken { .. }
+            | Self::IngestSlot { .. }
             | Self::NotEmpty { .. }
             | Self::JournalIgnored { .. }
             | Self::NoMark { .. } => exit_code::INPUT,
-            Self::Listen { .. } | Self::System { .. } => exit_code::MACHINE,
+            Self::Listen { .. } | Self::System { .. } | Self::JournalRefused { .. } => {
+                exit_code::MACHINE
+            }
             Self::Connect { .. } | Self::Node { .. } => exit_code::NODE,
             Self::Migration { .. } => exit_code::FAILED,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,

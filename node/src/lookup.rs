@@ -1,8 +1,7 @@
 //! Looks entries up in a backup that is not loaded, and the way keys are written on the command line.
 
-use std::path::Path;
-
-use whimbrel_recovery::BackupView;
+use whimbrel_backup::repository::Chain;
+use whimbrel_recovery::{BackupView, ViewOptions};
 
 use crate::Error;
 
@@ -26,19 +25,19 @@ pub enum Wanted {
     Prefix(Vec<u8>),
 }
 
-/// Looks in one store of the backup, or in all of them in the manifest's order. Answers at most `limit`
+/// Looks in one store of the newest backup of a chain, or in all of them in the manifest's order. Answers at most `limit`
 /// entries, and whether there are more.
 ///
 /// # Errors
 ///
 /// [`Error::Recovery`] when the backup has no such store, or naming file and block of the first damage.
 pub fn look_up(
-    dir: &Path,
+    chain: Chain,
     store: Option<&str>,
     wanted: &Wanted,
     limit: usize,
 ) -> Result<(Vec<Found>, bool), Error> {
-    let view = BackupView::open(dir)?;
+    let view = BackupView::of_chain(chain, &ViewOptions::default())?;
     let stores = match store {
         Some(name) => vec![view.store(name)?],
         None => view.stores().collect(),

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use whimbrel_backup::manifest::MANIFEST;
 use whimbrel_backup::repository::{Chain, Repository};
-use whimbrel_backup::{Location, Work};
+use whimbrel_backup::{Backup, Location, Work};
 use whimbrel_migrate::{Slot, SlotServer, slot_of};
 use whimbrel_mvcc::{Clock, Store};
 use whimbrel_recovery::{RestoreOptions, restore_chain};
@@ -35,31 +36,57 @@ fn place_of(name: &str) -> Option<(Slot, Vec<u8>)> {
     Some((slot_of(name.as_bytes()), prefix))
 }
 
-/// Opens what a user names, with what it continues: a backup at `s3://bucket/prefix`, or one in a directory as
-/// [`find_backup`] finds it.
+/// Opens what a user names, with what it continues: a backup; of a repository of backups the newest, or the one
+/// `at` a number or identity; of a directory of `whimbrel import` the newest complete checkpoint. Places are
+/// directories, or `s3://bucket/prefix`.
 ///
 /// # Errors
 ///
-/// [`Error::Backup`] when there is none, its manifest is damaged, or the object store cannot be
-/// reached; [`Error::Usage`] when one of several is asked for in an object store, where there are no
-/// repositories.
+/// [`Error::Backup`] when there is none, it or what it continues is damaged, or the object store cannot be
+/// reached.
 pub fn open_chain(given: &Path, at: Option<&str>) -> Result<Chain, Error> {
-    match (Location::of(given)?, at) {
-        (Location::Directory(dir), _) => Ok(Chain::of(&find_backup(&dir, at)?)?),
-        (elsewhere, None) => Ok(Chain::alone(elsewhere.open()?)?),
-        (elsewhere, Some(_)) => Err(no_repository(&elsewhere, "verify")),
+    let location = Location::of(given)?;
+    if let Some(wanted) = at {
+        let repository = Repository::open_on(location.shelf()?)?;
+        return Ok(repository.chain(repository.find(wanted)?)?);
     }
+    if let Some(repository) = repository_at(&location)? {
+        return Ok(repository.chain(repository.newest()?)?);
+    }
+    Ok(Chain::ending_in(open_backup(&location)?)?)
 }
 
-/// What to say where a repository is named in an object store.
-pub(crate) fn no_repository(location: &Location, command: &'static str) -> Error {
-    let message = format!("{location} is one backup; repositories of backups are directories");
-    Error::Usage { command, message }
+/// Opens the backup at a place that is no repository: the place itself, or its newest complete checkpoint.
+///
+/// # Errors
+///
+/// [`Error::Backup`] when there is none, or its manifest is damaged.
+pub fn open_backup(location: &Location) -> Result<Backup, Error> {
+    Ok(match location {
+        Location::Directory(dir) => Backup::open(&newest_backup(dir))?,
+        elsewhere => elsewhere.open()?,
+    })
+}
+
+/// What is there, when it is a repository of backups, and neither a backup nor a directory of checkpoints.
+///
+/// # Errors
+///
+/// [`Error::Backup`] when the place cannot be looked at.
+pub fn repository_at(location: &Location) -> Result<Option<Repository>, Error> {
+    if matches!(location, Location::Directory(dir) if newest_backup(dir) != *dir) {
+        return Ok(None);
+    }
+    if location.storage()?.open(MANIFEST).is_ok() {
+        return Ok(None);
+    }
+    let repository = Repository::open_on(location.shelf()?).ok();
+    Ok(repository.filter(|repository| !repository.entries().is_empty()))
 }
 
 /// The backup that a directory stands for: itself, or the newest complete checkpoint in it.
-pub(crate) fn newest_backup(dir: &Path) -> PathBuf {
-    let has_manifest = |dir: &Path| dir.join(whimbrel_backup::manifest::MANIFEST).exists();
+fn newest_backup(dir: &Path) -> PathBuf {
+    let has_manifest = |dir: &Path| dir.join(MANIFEST).exists();
     if has_manifest(dir) {
         return dir.to_owned();
     }
@@ -70,35 +97,6 @@ pub(crate) fn newest_backup(dir: &Path) -> PathBuf {
     });
     // Numbers have leading zeros: the order of names is the order of checkpoints.
     inside.max().unwrap_or_else(|| dir.to_owned())
-}
-
-/// The backup that is meant: of a repository of backups the newest, or the one `at` a number or identity;
-/// otherwise as the newest complete checkpoint in it, or the directory itself.
-///
-/// # Errors
-///
-/// [`Error::Backup`] when the repository has no such backup, or the newest is damaged.
-pub fn find_backup(dir: &Path, at: Option<&str>) -> Result<PathBuf, Error> {
-    if let Some(wanted) = at {
-        return Ok(Repository::open(dir)?.find(wanted)?.dir().to_owned());
-    }
-    match repository_in(dir) {
-        Some(repository) => Ok(repository.newest()?.dir().to_owned()),
-        None => Ok(newest_backup(dir)),
-    }
-}
-
-/// Whether the directory is a repository of backups, and neither a backup nor a directory of checkpoints.
-#[must_use]
-pub fn is_repository(dir: &Path) -> bool {
-    repository_in(dir).is_some()
-}
-
-fn repository_in(dir: &Path) -> Option<Repository> {
-    if newest_backup(dir) != dir || dir.join(whimbrel_backup::manifest::MANIFEST).exists() {
-        return None;
-    }
-    Repository::open(dir).ok().filter(|repository| !repository.entries().is_empty())
 }
 
 /// Whether a backup is one of a node.

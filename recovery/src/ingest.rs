@@ -11,12 +11,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use whimbrel_backup::shard::{Buffers, FileSource, Sequence, Tally};
-use whimbrel_backup::{Digest, Work, sorted};
+use whimbrel_backup::{Digest, Work};
 use whimbrel_mvcc::{Hold, Ingest, IngestMode, KeyRange, Store};
 
-use crate::Error;
-use crate::merge::{SortedFile, cut, each_entry};
+use crate::sorted_files::verify;
+use crate::{Error, SortedFiles};
 
 /// Ranges a thread, so that threads end at about the same time.
 const RANGES_PER_THREAD: usize = 4;
@@ -98,14 +97,14 @@ impl IngestOptions {
 pub struct JobId(pub [u8; 16]);
 
 impl JobId {
-    fn of(targets: &[Target<'_>]) -> Self {
+    /// That of the files of one store after the other.
+    pub(crate) fn of<'f>(all: impl IntoIterator<Item = &'f SortedFiles>) -> Self {
         let mut identities = Vec::new();
-        for (at, target) in (0_u32..).zip(targets) {
+        for (at, files) in (0_u32..).zip(all) {
             identities.extend_from_slice(&at.to_le_bytes());
-            for file in &target.files {
-                let summary = file.summary();
-                identities.extend_from_slice(&summary.identity.backup.0);
-                identities.extend_from_slice(&summary.crc.to_le_bytes());
+            for (identity, crc) in files.identities() {
+                identities.extend_from_slice(&identity);
+                identities.extend_from_slice(&crc.to_le_bytes());
             }
         }
         let half = |number: u8| Digest::entry_hash(&[number], &identities).to_le_bytes();
@@ -166,7 +165,7 @@ impl IngestReport {
 /// One store and the files that go into it, open.
 struct Target<'s> {
     store: &'s Store,
-    files: Vec<SortedFile>,
+    files: SortedFiles,
 }
 
 /// Ingests sorted files (see [`sorted`]) into a store: all their entries appear at one moment, beside readers and
@@ -226,21 +225,25 @@ pub fn ingest_into(
     options: &IngestOptions,
 ) -> Result<IngestReport, Error> {
     let started = Instant::now();
-    let targets = open(stores)?;
-    let tally = verify(&targets, &options.work)?;
-    let job = JobId::of(&targets);
+    let open = stores
+        .iter()
+        .map(|(store, paths)| Ok::<_, Error>(Target { store, files: SortedFiles::open(paths)? }));
+    let targets = open.collect::<Result<Vec<_>, Error>>()?;
+    let files = || targets.iter().map(|target| &target.files);
+    let tally = verify(files(), &options.work)?;
+    let job = JobId::of(files());
     let mut report = IngestReport {
         job,
         already: false,
         number: 0,
-        files: targets.iter().map(|target| target.files.len()).sum(),
+        files: files().map(SortedFiles::len).sum(),
         puts: tally.entries,
         removes: tally.removes,
         written: 0,
         same: 0,
         lost: 0,
         raw_bytes: tally.raw_bytes,
-        stored_bytes: targets.iter().flat_map(|target| &target.files).map(bytes_of).sum(),
+        stored_bytes: files().map(SortedFiles::bytes).sum(),
         verify_seconds: started.elapsed().as_secs_f64(),
         seconds: 0.0,
     };
@@ -263,49 +266,6 @@ pub fn ingest_into(
     Ok(report)
 }
 
-fn bytes_of(file: &SortedFile) -> u64 {
-    file.summary().bytes
-}
-
-fn open<'s>(stores: &[(&'s Store, Vec<PathBuf>)]) -> Result<Vec<Target<'s>>, Error> {
-    let open_one = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        Ok(sorted::open(FileSource::open(path)?, &name)?)
-    };
-    let target = |(store, paths): &(&'s Store, Vec<PathBuf>)| {
-        let files = paths.iter().map(open_one).collect::<Result<_, Error>>()?;
-        Ok(Target { store, files })
-    };
-    stores.iter().map(target).collect()
-}
-
-/// Reads every byte of the files.
-fn verify(targets: &[Target<'_>], work: &Work) -> Result<Tally, Error> {
-    let files: Vec<&SortedFile> = targets.iter().flat_map(|target| &target.files).collect();
-    let mut sum = Tally::default();
-    for tally in files.iter().map(|file| file.tally()) {
-        sum.entries += tally.entries;
-        sum.removes += tally.removes;
-        sum.raw_bytes += tally.raw_bytes;
-    }
-    work.begin(2 * (sum.entries + sum.removes));
-    work.for_each(&files, |work, file| {
-        let (mut buffers, mut sequence) = (Buffers::default(), Sequence::default());
-        let mut told = Tally::default();
-        for number in 0..file.blocks() {
-            work.check()?;
-            let block = file.block(number, &mut buffers)?;
-            sequence.walk(&block, |_, _| Ok::<(), whimbrel_backup::Error>(()))?;
-            let tally = sequence.tally();
-            let entries = tally.entries + tally.removes - told.entries - told.removes;
-            work.add(entries, tally.raw_bytes - told.raw_bytes);
-            told = tally;
-        }
-        Ok::<(), Error>(file.check_end(sequence.last_key(), sequence.tally())?)
-    })?;
-    Ok(sum)
-}
-
 fn put_in_place(
     ingest: &Ingest,
     targets: &[Target<'_>],
@@ -314,7 +274,7 @@ fn put_in_place(
     let parts = RANGES_PER_THREAD * options.work.threads();
     let mut tasks = Vec::new();
     for target in targets {
-        tasks.extend(cut(&target.files, parts).into_iter().map(|range| (target, range)));
+        tasks.extend(target.files.ranges(parts).into_iter().map(|range| (target, range)));
     }
     options.work.for_each(&tasks, |work, (target, range)| {
         put_range(ingest, target, range, &options.prefix, work)
@@ -331,7 +291,7 @@ fn put_range(
 ) -> Result<(), Error> {
     let mut part = ingest.part(target.store).map_err(Error::Ingest)?;
     let mut joined = prefix.to_vec();
-    each_entry(&target.files, range, work, |key, value| {
+    target.files.each_entry(range, work, |key, value| {
         joined.truncate(prefix.len());
         joined.extend_from_slice(key);
         let put = match value {

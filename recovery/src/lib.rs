@@ -51,6 +51,7 @@ mod rebuild;
 mod replay;
 mod restore;
 mod sort;
+mod sorted_files;
 mod view;
 
 pub use error::Error;
@@ -61,4 +62,5 @@ pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Applied, apply_block, apply_delta};
 pub use restore::{RestoreReport, Restored, restore, restore_backup, restore_chain};
 pub use sort::{SortOptions, SortReport, Sorter};
+pub use sorted_files::SortedFiles;
 pub use view::{BackupView, StoreView, ViewCursor, ViewEntries, ViewEntry, ViewOptions, ViewStats};

@@ -10,10 +10,22 @@ use whimbrel_backup::manifest::FileRecord;
 use whimbrel_backup::shard::Source;
 use whimbrel_backup::{Backup, Error};
 
-/// The bytes of a file of a backup: mapped where it is a file, read in ranges elsewhere.
+/// The bytes of a file of a backup, to be read from front to back soon: mapped where it is a file, read in
+/// ranges elsewhere.
 pub(crate) fn source(backup: &Backup, record: &FileRecord) -> Result<Box<dyn Source>, Error> {
     match backup.storage().local_path(&record.file) {
         Some(path) => Ok(Box::new(Mapped::open(&path)?)),
+        None => backup.source(record),
+    }
+}
+
+/// The same, for as long as somebody wants to look something up.
+pub(crate) fn source_for_lookups(
+    backup: &Backup,
+    record: &FileRecord,
+) -> Result<Box<dyn Source>, Error> {
+    match backup.storage().local_path(&record.file) {
+        Some(path) => Ok(Box::new(Mapped::open_for_lookups(&path)?)),
         None => backup.source(record),
     }
 }
@@ -27,7 +39,7 @@ pub(crate) fn source(backup: &Backup, record: &FileRecord) -> Result<Box<dyn Sou
 /// - One that is overwritten may be refused by a checksum, or, if that happens after a block's checksum was
 ///   compared, be read wrongly: a restore refuses it by its digest then.
 #[derive(Debug)]
-pub(crate) struct Mapped {
+struct Mapped {
     map: Mmap,
     watch: Watch,
 }
@@ -44,7 +56,7 @@ enum Watch {
 
 impl Mapped {
     /// Maps the whole file, read-only, to be read from front to back soon.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    fn open(path: &Path) -> Result<Self, Error> {
         let open = || {
             let file = File::open(path)?;
             let map = map(&file)?;
@@ -57,7 +69,7 @@ impl Mapped {
 
     /// Maps the whole file, read-only, for as long as somebody wants to look something up. Keeps no
     /// descriptor.
-    pub(crate) fn open_for_lookups(path: &Path) -> Result<Self, Error> {
+    fn open_for_lookups(path: &Path) -> Result<Self, Error> {
         let open = || {
             let file = File::open(path)?;
             let is = file.metadata()?;

@@ -201,12 +201,12 @@ pub(crate) fn evenly(mut sample: Vec<&[u8]>, parts: usize) -> Vec<KeyRange> {
 }
 
 /// Hands on the entries of several files in one range, and tells `work` of them.
-pub(crate) fn each_entry(
+pub(crate) fn each_entry<E: From<Error>>(
     files: &[SortedFile],
     range: &KeyRange,
     work: &Work,
-    mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut merge = Merge::new(files, range)?;
     let (mut entries, mut bytes) = (0, 0);
     while let Some((key, value)) = merge.next_entry()? {
@@ -214,7 +214,7 @@ pub(crate) fn each_entry(
         entries += 1;
         bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
         if entries == STEP {
-            work.check()?;
+            work.check().map_err(Error::from)?;
             work.add(entries, bytes);
             (entries, bytes) = (0, 0);
         }

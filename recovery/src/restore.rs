@@ -92,7 +92,7 @@ pub fn restore(dir: &Path, clock: &Clock, options: &RestoreOptions) -> Result<Re
     restore_chain(&Chain::of(dir)?, clock, options)
 }
 
-/// [`restore`] of a full backup that is open, wherever it is. Files of a directory are mapped; of an object
+/// [`restore`] of a backup that is open, wherever it is. Files of a directory are mapped; of an object
 /// store each is read in ranges, one after the other, while the next is under way.
 ///
 /// # Errors
@@ -102,7 +102,7 @@ pub fn restore_backup(
     clock: &Clock,
     options: &RestoreOptions,
 ) -> Result<Restored, Error> {
-    restore_chain(&Chain::alone(backup.clone())?, clock, options)
+    restore_chain(&Chain::ending_in(backup.clone())?, clock, options)
 }
 
 /// Restores what the newest backup of a chain shows. See [`restore`].

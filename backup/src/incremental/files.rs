@@ -8,20 +8,18 @@ use crate::Error;
 use crate::file::FileKind;
 use crate::manifest::FileRecord;
 use crate::open::Backup;
-use crate::reader::{Buffers, FileReader, FileSource};
+use crate::reader::{Buffers, FileReader, Source};
 use crate::repository::Chain;
 
 /// The files of one store, opened, oldest first.
-#[derive(Debug)]
 pub(crate) struct StoreFiles {
     /// Files of one run follow each other in key order. A later run wins over an earlier one.
     runs: Vec<Vec<OpenFile>>,
 }
 
-#[derive(Debug)]
 struct OpenFile {
     backup: std::path::PathBuf,
-    file: FileReader<FileSource>,
+    file: FileReader<Box<dyn Source>>,
 }
 
 impl StoreFiles {
@@ -46,10 +44,7 @@ impl StoreFiles {
         kind: FileKind,
         record: &FileRecord,
     ) -> Result<(), Error> {
-        let open = || {
-            let source = FileSource::open(&backup.path(record))?;
-            backup.open_file(source, number, kind, record)
-        };
+        let open = || backup.open_file(backup.source(record)?, number, kind, record);
         let file = open().map_err(|error| error.within(backup.dir()))?;
         let file = OpenFile { backup: backup.dir().to_owned(), file };
         let follows = |run: &&mut Vec<OpenFile>| {

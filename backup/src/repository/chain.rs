@@ -21,8 +21,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The chain that ends in the backup in `dir`: the backup itself where it is a full one, otherwise with
-    /// those in the directories beside it.
+    /// The chain that ends in the backup in `dir`: [`ending_in`](Self::ending_in) what
+    /// [`Backup::open`] opens there.
     ///
     /// # Errors
     /// As [`Backup::open`]; [`Error::BrokenChain`], [`Error::InBackup`].
@@ -38,37 +38,35 @@ impl Chain {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn of(dir: &Path) -> Result<Self, Error> {
-        let backup = Backup::open(dir)?;
+        Self::ending_in(Backup::open(dir)?)
+    }
+
+    /// The chain that ends in a backup: the backup itself where it is a full one, otherwise with those
+    /// that stand beside it.
+    ///
+    /// # Errors
+    /// [`Error::BrokenChain`], also for an incremental backup that stands in no repository;
+    /// [`Error::InBackup`], [`Error::Io`].
+    pub fn ending_in(backup: Backup) -> Result<Self, Error> {
         if backup.manifest().base.is_none() {
             return Ok(Self::new(vec![backup]));
         }
-        let whole = std::path::absolute(dir).and_then(|dir| dir.canonicalize());
-        let whole = whole.map_err(|source| Error::Io {
+        let shelf = backup.storage().shelf().map_err(|source| Error::Io {
             action: "resolve",
-            path: dir.to_owned(),
+            path: backup.dir().to_owned(),
             source,
         })?;
-        let root = whole.parent().unwrap_or(&whole);
-        let repository = Repository::open(root)?;
-        let listed = repository.entries().iter().find(|entry| whole.ends_with(entry.name()));
+        let Some((shelf, name)) = shelf else {
+            return Err(broken(&backup, "which is looked for beside it, where nothing can be"));
+        };
+        let repository = Repository::open_on(shelf)?;
+        let listed = repository.entries().iter().find(|entry| entry.name() == name);
         match listed.and_then(super::Entry::backup) {
             Some(backup) => repository.chain(backup),
             None => {
                 Err(broken(&backup, "and its directory has not the name of one in a repository"))
             }
         }
-    }
-
-    /// The chain that consists of a full backup, wherever that is.
-    ///
-    /// # Errors
-    /// [`Error::BrokenChain`] for an incremental one: what it continues is looked for in directories, by
-    /// [`of`](Self::of).
-    pub fn alone(backup: Backup) -> Result<Self, Error> {
-        if backup.manifest().base.is_some() {
-            return Err(broken(&backup, "which is looked for beside it in a directory only"));
-        }
-        Ok(Self::new(vec![backup]))
     }
 
     /// The chain that ends in the newest backup of the repository at `root`.

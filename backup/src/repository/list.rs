@@ -1,11 +1,13 @@
 //! Says what a repository holds.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{Repository, State};
 use crate::Error;
+use crate::storage::{Directories, Shelf};
 
 /// What [`inspect_repository`] found. Serializes to a JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,7 +72,15 @@ pub struct BackupSummary {
 /// # Errors
 /// [`Error::Io`] when the directory cannot be listed. What is wrong with a backup stands in its entry.
 pub fn inspect_repository(root: &Path) -> Result<RepositoryInspection, Error> {
-    let repository = Repository::open(root)?;
+    inspect_repository_on(Arc::new(Directories::in_root(root)))
+}
+
+/// Looks at the repository on a shelf; see [`inspect_repository`].
+///
+/// # Errors
+/// As there.
+pub fn inspect_repository_on(shelf: Arc<dyn Shelf>) -> Result<RepositoryInspection, Error> {
+    let repository = Repository::open_on(shelf)?;
     let backups = repository.entries().iter().map(|entry| {
         let (state, error) = match entry.state() {
             State::Complete(backup) => {
@@ -102,7 +112,7 @@ pub fn inspect_repository(root: &Path) -> Result<RepositoryInspection, Error> {
     });
     let backups = backups.collect();
     Ok(RepositoryInspection {
-        root: root.to_owned(),
+        root: repository.root().to_owned(),
         backups,
         foreign: repository.foreign().to_vec(),
     })

@@ -1,4 +1,4 @@
-//! A directory of backups in chains.
+//! Backups in chains, in a directory or below a prefix of an object store.
 //!
 //! ```text
 //! ROOT/LOCK                                             held by who writes or prunes
@@ -12,25 +12,29 @@
 //! missing, foreign, exchanged or moved to another place is noticed and named.
 //!
 //! Writers (backups, prunes) keep each other out by a lock on `LOCK`, which the system gives back when its
-//! holder ends. Readers take no lock: a restore whose chain is pruned meanwhile ends with an error.
+//! holder ends; in an object store `LOCK` is an object that says who holds it, and has to be removed by hand
+//! after a holder that was killed. Readers take no lock: a restore whose chain is pruned meanwhile ends with an
+//! error.
+//!
+//! What takes a path has a twin that takes a [`Shelf`], for places other than directories;
+//! [`Location::shelf`](crate::Location::shelf) makes one.
 
 mod chain;
 mod list;
 mod prune;
-mod shelf;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 use whimbrel_mvcc::Snapshot;
 
 pub use self::chain::Chain;
-pub use self::list::{BackupSummary, EntryInspection, RepositoryInspection, inspect_repository};
+pub use self::list::{
+    BackupSummary, EntryInspection, RepositoryInspection, inspect_repository, inspect_repository_on,
+};
 pub use self::prune::{Kept, Left, PruneReport, Pruning, prune, prune_on};
-pub use self::shelf::{Directories, Shelf};
 use crate::Error;
 use crate::error::{Part, Place};
 use crate::export::{ExportOptions, export_as};
@@ -38,17 +42,25 @@ use crate::file::BackupId;
 use crate::incremental::{Tracker, Ways, increment};
 use crate::manifest::{MANIFEST, MANIFEST_PRUNED};
 use crate::open::Backup;
-use crate::storage::{self, Directory};
-
-const LOCK: &str = "LOCK";
+use crate::storage::{Directories, LOCK, Shelf, Storage};
 
 /// What a repository holds, as of one look.
-#[derive(Debug)]
 pub struct Repository {
+    shelf: Arc<dyn Shelf>,
     root: PathBuf,
     /// By number.
     entries: Vec<Entry>,
     foreign: Vec<String>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository")
+            .field("root", &self.root)
+            .field("entries", &self.entries)
+            .field("foreign", &self.foreign)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A directory of a repository.
@@ -115,15 +127,21 @@ impl Repository {
     /// [`Error::Io`] when the directory cannot be listed. What is wrong with a backup is its
     /// [`State::Damaged`].
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let names = match storage::list(root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            listed => listed.map_err(|source| io_error("list", root, source))?,
-        };
+        Self::open_on(Arc::new(Directories::in_root(root)))
+    }
+
+    /// Looks at what is on a shelf; see [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(shelf: Arc<dyn Shelf>) -> Result<Self, Error> {
+        let root = shelf.path("");
+        let io = |source| Error::Io { action: "list", path: root.clone(), source };
         let (mut entries, mut foreign): (Vec<Entry>, _) = (Vec::new(), Vec::new());
-        for name in names {
+        for name in shelf.list().map_err(io)? {
             match parse_name(&name) {
                 Some((number, id)) => {
-                    let state = state(&root.join(&name), &id);
+                    let state = state(&*shelf, &name, &id);
                     entries.push(Entry { name, number, state });
                 }
                 None if name == LOCK => {}
@@ -132,7 +150,7 @@ impl Repository {
         }
         // Names have leading zeros up to eight digits.
         entries.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
-        Ok(Self { root: root.to_owned(), entries, foreign })
+        Ok(Self { shelf, root, entries, foreign })
     }
 
     /// Where it is.
@@ -217,7 +235,7 @@ impl Repository {
     fn damage(&self, entry: &Entry) -> Error {
         let dir = self.root.join(&entry.name);
         let id = parse_name(&entry.name).map(|(_, id)| id).unwrap_or_default();
-        match state(&dir, &id) {
+        match state(&*self.shelf, &entry.name, &id) {
             State::Damaged(error) => error.within(&dir),
             _ => Error::NoManifest { dir },
         }
@@ -233,8 +251,14 @@ fn parse_name(name: &str) -> Option<(u64, String)> {
         .then(|| (number, id.to_owned()))
 }
 
-fn state(dir: &Path, id: &str) -> State {
-    match Backup::read(dir) {
+fn state(shelf: &dyn Shelf, name: &str, id: &str) -> State {
+    let storage: Arc<dyn Storage> = match shelf.open(name) {
+        Ok(storage) => storage,
+        Err(source) => {
+            return State::Damaged(Error::Io { action: "open", path: shelf.path(name), source });
+        }
+    };
+    match Backup::read_in(Arc::clone(&storage)) {
         Ok(backup) if backup.manifest().id.to_string() == id => State::Complete(backup),
         Ok(backup) => State::Damaged(Error::Mismatch {
             place: Place::new(MANIFEST, Part::Whole),
@@ -242,9 +266,9 @@ fn state(dir: &Path, id: &str) -> State {
             expected: id.to_owned(),
             got: backup.manifest().id.to_string(),
         }),
-        Err(Error::NoManifest { .. }) => match storage::list(dir) {
-            Ok(names) if names.is_empty() => State::Empty,
-            Ok(names) if names.iter().any(|name| name == MANIFEST_PRUNED) => State::Pruned,
+        Err(Error::NoManifest { .. }) => match storage.list() {
+            Ok(files) if files.is_empty() => State::Empty,
+            Ok(files) if files.iter().any(|file| file.name == MANIFEST_PRUNED) => State::Pruned,
             _ => State::Incomplete,
         },
         Err(error) => State::Damaged(error),
@@ -309,11 +333,25 @@ pub fn back_up(
     options: &ExportOptions,
     tracker: Option<&mut Tracker>,
 ) -> Result<BackupReport, Error> {
-    let started = Instant::now();
     // Creates it, syncs its name.
-    Directory::create(root)?;
-    let _lock = lock(root)?;
-    let repository = Repository::open(root)?;
+    let shelf = Directories::create(root)?;
+    back_up_on(&(Arc::new(shelf) as Arc<dyn Shelf>), stores, kind, options, tracker)
+}
+
+/// Backs up into the repository on a shelf; see [`back_up`].
+///
+/// # Errors
+/// As there.
+pub fn back_up_on(
+    shelf: &Arc<dyn Shelf>,
+    stores: &[(String, Snapshot)],
+    kind: Kind,
+    options: &ExportOptions,
+    tracker: Option<&mut Tracker>,
+) -> Result<BackupReport, Error> {
+    let started = Instant::now();
+    let _lock = shelf.lock()?;
+    let repository = Repository::open_on(Arc::clone(shelf))?;
     let number = repository.entries.last().map_or(1, |entry| entry.number.saturating_add(1));
     let base = match kind {
         Kind::Full => None,
@@ -324,27 +362,27 @@ pub fn back_up(
         },
     };
     let id = BackupId::generate();
-    let dir = root.join(format!("{number:08}-{id}"));
-    let written = write(id, &dir, base.as_ref(), stores, options, tracker);
+    let name = format!("{number:08}-{id}");
+    // Creating it has synced its name.
+    let storage = shelf.create(&name)?;
+    let written = write(id, &*storage, base.as_ref(), stores, options, tracker);
     let mut report = written.inspect_err(|_| {
         // What it made of files is removed already; the empty directory is only untidy.
-        let _ = fs::remove_dir(&dir);
+        let _ = shelf.remove_empty(&name);
     })?;
-    (report.number, report.dir) = (number, dir);
+    (report.number, report.dir) = (number, shelf.path(&name));
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
 
 fn write(
     id: BackupId,
-    dir: &Path,
+    storage: &dyn Storage,
     base: Option<&Chain>,
     stores: &[(String, Snapshot)],
     options: &ExportOptions,
     mut tracker: Option<&mut Tracker>,
 ) -> Result<BackupReport, Error> {
-    // Creating it has synced its name.
-    let storage = Directory::create(dir)?;
     let mut report = BackupReport {
         dir: PathBuf::new(),
         number: 0,
@@ -359,7 +397,7 @@ fn write(
         seconds: 0.0,
     };
     if let Some(base) = base {
-        let made = increment(id, base, stores, &storage, options, tracker)?;
+        let made = increment(id, base, stores, storage, options, tracker)?;
         (report.position, report.snapshot, report.entries) =
             (made.position, made.snapshot, made.entries);
         (report.puts, report.removes, report.stores) = (made.puts, made.removes, made.stores);
@@ -369,29 +407,13 @@ fn write(
     if let Some(tracker) = &mut tracker {
         tracker.collect(stores);
     }
-    let (made, link) = export_as(id, stores, &storage, options)?;
+    let (made, link) = export_as(id, stores, storage, options)?;
     if let Some(tracker) = tracker {
         tracker.rebase(link, stores);
     }
     (report.snapshot, report.entries, report.puts) = (made.snapshot, made.entries, made.entries);
     (report.raw_bytes, report.stored_bytes) = (made.raw_bytes, made.stored_bytes);
     Ok(report)
-}
-
-/// One writer at a time, also of several processes.
-fn lock(root: &Path) -> Result<File, Error> {
-    let path = root.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|source| io_error("open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::RepositoryBusy { root: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
-    }
-}
-
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

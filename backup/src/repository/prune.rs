@@ -3,7 +3,8 @@
 //! A backup goes in steps of which each leaves something that is known for what it is:
 //!
 //! 1. its `MANIFEST.json` is renamed to `MANIFEST.json.pruned`, and the names are synced: from here on it is
-//!    no backup, and the next prune knows what is left of it;
+//!    no backup, and the next prune knows what is left of it (in an object store, which copies and removes,
+//!    both may be there after a crash: then it still is a backup);
 //! 2. the files that the manifest lists are removed, and the names are synced;
 //! 3. the renamed manifest is removed, and the names are synced;
 //! 4. the directory is removed, which is refused when something else is in it, and the root is synced.
@@ -11,18 +12,18 @@
 //! Of a chain the newest backup goes first, so that what is left is a chain at any moment.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::shelf::{Directories, Shelf};
-use super::{Repository, State, lock};
+use super::{Entry, Repository, State};
 use crate::Error;
 use crate::manifest::{MANIFEST, MANIFEST_PRUNED, Manifest};
-use crate::storage::Storage;
+use crate::open::read_manifest;
+use crate::storage::{Directories, Shelf, Storage};
 
 /// What [`prune`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -76,7 +77,8 @@ pub struct Pruning {
 /// Linear in the manifests and the number of files.
 ///
 /// # Errors
-/// [`Error::RepositoryBusy`] while a backup or another prune is at work; [`Error::Io`].
+/// [`Error::RepositoryBusy`] while a backup or another prune is at work; [`Error::Io`], also, [in that
+/// backup](Error::InBackup), when the manifest of any cannot be read: nothing is removed then.
 ///
 /// # Examples
 /// ```
@@ -98,18 +100,43 @@ pub fn prune(root: &Path, keep: NonZeroUsize) -> Result<PruneReport, Error> {
         let (root, wanted) = (root.to_owned(), "newest".to_owned());
         return Err(Error::NoSuchBackup { root, wanted });
     }
-    let _lock = lock(root)?;
-    let repository = Repository::open(root)?;
-    prune_on(&Directories::in_root(root), Pruning::plan(&repository, keep))
+    prune_on(&(Arc::new(Directories::in_root(root)) as Arc<dyn Shelf>), keep)
+}
+
+/// Prunes the repository on a shelf; see [`prune`].
+///
+/// # Errors
+/// As there.
+pub fn prune_on(shelf: &Arc<dyn Shelf>, keep: NonZeroUsize) -> Result<PruneReport, Error> {
+    let _lock = shelf.lock()?;
+    let mut repository = Repository::open_on(Arc::clone(shelf))?;
+    let unread = |entry: &Entry| matches!(entry.state(), State::Damaged(error) if is_unread(error));
+    if let Some(at) = repository.entries.iter().position(unread) {
+        let Entry { name, state, .. } = repository.entries.swap_remove(at);
+        if let State::Damaged(error) = state {
+            return Err(error.within(&shelf.path(&name)));
+        }
+    }
+    Pruning::plan(&repository, keep)?.carry_out(&**shelf)
+}
+
+/// What could not be read may be whole, and continue what would go.
+fn is_unread(error: &Error) -> bool {
+    match error {
+        Error::InBackup { source, .. } => is_unread(source),
+        error => matches!(error, Error::Io { .. }),
+    }
 }
 
 impl Pruning {
     /// Decides what goes, from one look at the repository.
-    #[must_use]
-    pub fn plan(repository: &Repository, keep: NonZeroUsize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Io`], [in a backup](Error::InBackup), when it cannot be seen whether a chain is whole.
+    pub fn plan(repository: &Repository, keep: NonZeroUsize) -> Result<Self, Error> {
         let mut it = Self::default();
         let left = |name: &str, why: String| Left { name: name.to_owned(), why };
-        let (leftovers, chains) = it.sort_out(repository);
+        let (leftovers, chains) = it.sort_out(repository)?;
         let kept_from = chains.len().saturating_sub(keep.get());
         for (at, backups) in chains.into_values().enumerate() {
             if at >= kept_from {
@@ -124,7 +151,7 @@ impl Pruning {
         it.report.left.extend(
             repository.foreign().iter().map(|name| left(name, "not of a repository".to_owned())),
         );
-        it
+        Ok(it)
     }
 
     /// The leftovers of earlier prunes; and the chains, by the number of their full backups.
@@ -132,7 +159,8 @@ impl Pruning {
     fn sort_out(
         &mut self,
         repository: &Repository,
-    ) -> (Vec<(String, Vec<String>)>, BTreeMap<u64, Vec<(String, Vec<String>)>>) {
+    ) -> Result<(Vec<(String, Vec<String>)>, BTreeMap<u64, Vec<(String, Vec<String>)>>), Error>
+    {
         let mut leftovers = Vec::new();
         let mut chains: BTreeMap<u64, Vec<(String, Vec<String>)>> = BTreeMap::new();
         let numbers: HashMap<_, _> =
@@ -147,13 +175,15 @@ impl Pruning {
                         chains.entry(number).or_default().push((name, files));
                         continue;
                     }
+                    Err(error) if is_unread(&error) => return Err(error),
                     Err(error) => error.to_string(),
                 },
-                State::Pruned => match pruned_files(&repository.root().join(&name)) {
+                State::Pruned => match pruned_files(&*repository.shelf, &name) {
                     Ok(files) => {
                         leftovers.push((name, files));
                         continue;
                     }
+                    Err(error) if is_unread(&error) => return Err(error),
                     Err(error) => error.to_string(),
                 },
                 State::Empty => {
@@ -165,34 +195,34 @@ impl Pruning {
             };
             self.report.left.push(Left { name, why });
         }
-        (leftovers, chains)
+        Ok((leftovers, chains))
     }
 
     /// Directories that it will remove, in that order.
     pub fn directories(&self) -> impl Iterator<Item = &str> {
         self.backups.iter().map(|(name, _)| name).chain(&self.empty).map(String::as_str)
     }
-}
 
-/// Carries out what was planned. The caller keeps other writers out.
-///
-/// # Errors
-/// [`Error::Io`]. What is left is whole chains, and leftovers that the next prune removes.
-pub fn prune_on(shelf: &dyn Shelf, pruning: Pruning) -> Result<PruneReport, Error> {
-    let Pruning { backups, empty, mut report } = pruning;
-    for (name, files) in backups {
-        report.removed_bytes += remove_backup(shelf, &name, &files)?;
-        remove_directory(shelf, name, &mut report)?;
+    /// Carries out what was planned. The caller keeps other writers out.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. What is left is whole chains, and leftovers that the next prune removes.
+    pub fn carry_out(self, shelf: &dyn Shelf) -> Result<PruneReport, Error> {
+        let Self { backups, empty, mut report } = self;
+        for (name, files) in backups {
+            report.removed_bytes += remove_backup(shelf, &name, &files)?;
+            remove_directory(shelf, name, &mut report)?;
+        }
+        for name in empty {
+            remove_directory(shelf, name, &mut report)?;
+        }
+        Ok(report)
     }
-    for name in empty {
-        remove_directory(shelf, name, &mut report)?;
-    }
-    Ok(report)
 }
 
 fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64, Error> {
     let io = |action, path: PathBuf| move |source| Error::Io { action, path, source };
-    let storage: Box<dyn Storage + '_> = shelf.open(name).map_err(io("open", shelf.path(name)))?;
+    let storage: Arc<dyn Storage> = shelf.open(name).map_err(io("open", shelf.path(name)))?;
     let found = storage.list().map_err(io("list", storage.path("")))?;
     let sizes: HashMap<&str, u64> =
         found.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
@@ -200,6 +230,7 @@ fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64,
     if sizes.contains_key(MANIFEST) {
         let renamed = storage.rename(MANIFEST, MANIFEST_PRUNED);
         renamed.map_err(io("rename", storage.path(MANIFEST)))?;
+        take_old_name(&*storage)?;
     }
     // Also when an earlier prune renamed it: nobody knows whether it came to the sync.
     sync()?;
@@ -213,6 +244,16 @@ fn remove_backup(shelf: &dyn Shelf, name: &str, files: &[String]) -> Result<u64,
     storage.remove(MANIFEST_PRUNED).map_err(io("remove", storage.path(MANIFEST_PRUNED)))?;
     sync()?;
     Ok(bytes)
+}
+
+/// An object store may leave the old name when it gives the new one: no file may go while it is there.
+fn take_old_name(storage: &dyn Storage) -> Result<(), Error> {
+    let io = |action| move |source| Error::Io { action, path: storage.path(MANIFEST), source };
+    match storage.open(MANIFEST) {
+        Ok(_) => storage.remove(MANIFEST).map_err(io("remove")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(io("open")(source)),
+    }
 }
 
 fn remove_directory(
@@ -243,8 +284,8 @@ fn files(manifest: &Manifest) -> Vec<String> {
 }
 
 /// The files of a backup whose manifest a prune has renamed.
-fn pruned_files(dir: &Path) -> Result<Vec<String>, Error> {
-    let path = dir.join(MANIFEST_PRUNED);
-    let bytes = fs::read(&path).map_err(|source| Error::Io { action: "read", path, source })?;
-    Ok(files(&Manifest::decode(&bytes)?))
+fn pruned_files(shelf: &dyn Shelf, name: &str) -> Result<Vec<String>, Error> {
+    let io = |source| Error::Io { action: "open", path: shelf.path(name), source };
+    let storage = shelf.open(name).map_err(io)?;
+    Ok(files(&Manifest::decode(&read_manifest(&*storage, MANIFEST_PRUNED)?)?))
 }

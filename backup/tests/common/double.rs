@@ -9,9 +9,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use whimbrel_backup::repository::Shelf;
+use whimbrel_backup::Error;
 use whimbrel_backup::shard::Source;
-use whimbrel_backup::storage::{Listed, Storage, StorageFile};
+use whimbrel_backup::storage::{Listed, Lock, Shelf, Storage, StorageFile};
 
 use crate::common::Content;
 
@@ -277,9 +277,19 @@ impl Storage for DiskDir {
 }
 
 impl Shelf for Disk {
-    fn open(&self, name: &str) -> io::Result<Box<dyn Storage + '_>> {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut log = self.0.lock().unwrap();
+        log.call()?;
+        Ok(log.now.dirs.iter().cloned().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Storage>> {
         self.0.lock().unwrap().call()?;
-        Ok(Box::new(self.dir(name)))
+        Ok(Arc::new(self.dir(name)))
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn Storage>, Error> {
+        panic!("nothing makes {name} here")
     }
 
     fn remove_empty(&self, name: &str) -> io::Result<()> {
@@ -291,6 +301,11 @@ impl Shelf for Disk {
         log.call()?;
         log.ops.push(Op::SyncNames { dir: String::new() });
         Ok(())
+    }
+
+    /// Nobody else is at work.
+    fn lock(&self) -> Result<Lock, Error> {
+        Ok(Box::new(()))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -61,6 +61,7 @@ mod meet;
 mod part;
 mod written;
 
+use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
@@ -190,6 +191,8 @@ pub struct Ingest {
     clock: Clock,
     /// Reserved for this ingest (rule I4), in the order in which they were given.
     stores: Vec<Store>,
+    /// Where a store is among them, by its number.
+    places: HashMap<u64, usize>,
     options: IngestOptions,
     /// What was there when it began; keeps the tombstones of what was removed since. None once decided.
     began: Option<Hold>,
@@ -198,6 +201,8 @@ pub struct Ingest {
     gathered: Mutex<Vec<Gathered>>,
     /// What was wrong with an entry that was put in place after its part had been told of it.
     failed: Mutex<Option<Error>>,
+    /// Its number, from the decision until its versions are about to get it.
+    decided: Option<u64>,
     /// No version leads to the job any more.
     finished: bool,
 }
@@ -240,12 +245,14 @@ impl Ingest {
         }
         let began = options.base.clone().unwrap_or_else(|| clock.hold_named("ingest"));
         Ok(Self {
+            places: reserved.iter().map(Store::number).zip(0..).collect(),
             stores: reserved,
             options,
             began: Some(began),
             job: Job::new(),
             gathered: Mutex::new(Vec::new()),
             failed: Mutex::new(None),
+            decided: None,
             finished: false,
             clock,
         })
@@ -257,15 +264,13 @@ impl Ingest {
     ///
     /// [`Error::NotOfIngest`] when the ingest does not have the store.
     pub fn part(&self, store: &Store) -> Result<IngestPart<'_>, Error> {
-        let at = self.stores.iter().position(|one| one.is(store));
+        let at = self.places.get(&store.number()).filter(|at| self.stores[**at].is(store));
         let at = at.ok_or_else(|| Error::NotOfIngest { store: store.number() })?;
-        Ok(IngestPart::new(self, at))
+        Ok(IngestPart::new(self, *at))
     }
 
-    /// Makes everything visible, in one step.
-    ///
-    /// Linearizable: takes effect when its number is decided, before this returns. Readers and writers of
-    /// the keys are let by meanwhile as before.
+    /// Makes everything visible, in one step, and does what is left to do: [`decide`](Self::decide) and
+    /// [`DecidedIngest::finish`].
     ///
     /// # Complexity
     ///
@@ -274,22 +279,37 @@ impl Ingest {
     ///
     /// # Errors
     ///
+    /// As [`decide`](Self::decide).
+    pub fn commit(self) -> Result<IngestReport, Error> {
+        Ok(self.decide()?.finish())
+    }
+
+    /// Makes everything visible, in one step, and leaves the rest for later: for callers who must do something
+    /// in the same moment, such as to write it down in the order in which it happened.
+    ///
+    /// Linearizable: takes effect when its number is decided, before this returns. Readers and writers of
+    /// the keys are let by meanwhile as before.
+    ///
+    /// # Complexity
+    ///
+    /// O(1); before that a walk through the range of [`IngestOptions::with_unwritten`].
+    ///
+    /// # Errors
+    ///
     /// [`Error::WrittenSince`] when the condition of [`IngestOptions::with_unwritten`] does not hold,
     /// [`Error::OutOfOrder`] when two parts had a key in common: nothing was changed, and everything was taken back.
-    pub fn commit(mut self) -> Result<IngestReport, Error> {
+    pub fn decide(mut self) -> Result<DecidedIngest, Error> {
         if let Some(err) = self.failed.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(err);
         }
         if let Some((range, since)) = &self.options.unwritten {
             self.check_unwritten(range, since.number())?;
         }
-        let number = self.job().stamp().settle(&self.clock.0, By::Owner);
+        self.decided = Some(self.job().stamp().settle(&self.clock.0, By::Owner));
         // What it superseded can be collected from here on.
         self.began = None;
         self.options = IngestOptions::new();
-        let report = self.finish(number);
-        self.finished = true;
-        Ok(report)
+        Ok(DecidedIngest(self))
     }
 
     /// Takes everything back: nothing of it was or will be visible. The same as to drop it.
@@ -308,6 +328,15 @@ impl Ingest {
             return crate::stamp::VOID;
         }
         self.began.as_ref().map_or(0, Hold::number)
+    }
+
+    /// Writes the number into the versions, if that is to be done.
+    fn finish_decided(&mut self) -> Option<IngestReport> {
+        // Taken first: a panic in the middle is not gone on with.
+        let number = self.decided.take()?;
+        let report = self.finish(number);
+        self.finished = true;
+        Some(report)
     }
 
     fn fail(&self, err: Error) {
@@ -329,6 +358,7 @@ impl Drop for Ingest {
             self.withdraw_all();
             self.finished = true;
         }
+        self.finish_decided();
         if !self.finished {
             // A panic in the middle: versions lead to the job, which stays, and so does the reservation.
             return;
@@ -347,5 +377,22 @@ impl std::fmt::Debug for Ingest {
             .field("stores", &self.stores.len())
             .field("mode", &self.options.mode)
             .finish_non_exhaustive()
+    }
+}
+
+/// An [`Ingest`] that is visible. Its versions still lead to their number through it; to drop it does what
+/// [`finish`](Self::finish) does.
+#[derive(Debug)]
+#[must_use = "its stores take no other ingest until it is finished"]
+pub struct DecidedIngest(Ingest);
+
+impl DecidedIngest {
+    /// Gives the versions their number, and what they superseded to the collectors.
+    ///
+    /// # Complexity
+    ///
+    /// O(m) for m entries.
+    pub fn finish(mut self) -> IngestReport {
+        self.0.finish_decided().unwrap_or_default()
     }
 }

@@ -10,7 +10,6 @@ use crate::Error;
 use crate::client::Client;
 use crate::interrupt::Interrupt;
 use crate::progress::BackupBar;
-use crate::restore::no_repository;
 
 /// Arguments of `whimbrel backup`.
 #[derive(Args, Debug)]
@@ -26,12 +25,17 @@ pub struct BackupArgs {
     /// Where a single backup goes: a new or empty directory, or s3://BUCKET/PREFIX with nothing there
     #[arg(long, value_name = "PLACE", group = "target")]
     pub to: Option<PathBuf>,
-    /// The repository of backups that it goes into: a full backup, which begins a chain
-    #[arg(long, value_name = "DIR", group = "target")]
+    /// The repository of backups that it goes into, a directory or s3://BUCKET/PREFIX: a full backup, which begins
+    /// a chain
+    #[arg(long, value_name = "PLACE", group = "target")]
     pub into: Option<PathBuf>,
     /// Only what changed since the newest backup of the repository; everything where there is none
     #[arg(long, requires = "into", conflicts_with = "to")]
     pub incremental: bool,
+    /// Give the node's snapshot up at the beginning: what is overwritten and removed meanwhile can be collected, and
+    /// the backup has what it lost to that in files of its own
+    #[arg(long, requires_all = ["node", "to"])]
+    pub non_intrusive: bool,
     /// Most MiB of files that are written in a second
     #[arg(long, value_name = "MIB")]
     pub rate: Option<u64>,
@@ -47,14 +51,10 @@ enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// What it names; a repository must be a directory.
-    fn location(&self) -> Result<Location, Error> {
+    /// What was given.
+    fn given(&self) -> &Path {
         match self {
-            Self::Single(to) => Ok(Location::of(to)?),
-            Self::Repository(root, _) => match Location::of(root)? {
-                directory @ Location::Directory(_) => Ok(directory),
-                elsewhere => Err(no_repository(&elsewhere, "backup")),
-            },
+            Self::Single(place) | Self::Repository(place, _) => place,
         }
     }
 }
@@ -74,7 +74,7 @@ pub fn run(args: BackupArgs) -> Result<(), Error> {
     };
     let report = match (&args.dir, &args.node) {
         (Some(dir), _) => of_engine(dir, &target, args.rate)?,
-        (None, Some(node)) => of_node(node, &target, args.rate)?,
+        (None, Some(node)) => of_node(node, &target, &args)?,
         (None, None) => unreachable!("one of the group is required"),
     };
     if args.json {
@@ -117,7 +117,7 @@ fn of_engine(
 ) -> Result<serde_json::Value, Error> {
     let interrupt = Interrupt::install()?;
     // A name that cannot be used is refused before the engine is loaded; the directory is made after.
-    let location = target.location()?;
+    let location = Location::of(target.given())?;
     location.storage()?;
     let spinner = crate::progress::counter("load");
     let engine = whimbrel::Engine::open(dir)?.engine;
@@ -131,8 +131,9 @@ fn of_engine(
             let made = engine.snapshot_named("backup").backup_to(&*storage, &options);
             made.map(|report| export_report(&report))
         }
-        Target::Repository(root, kind) => {
-            let made = engine.snapshot().back_up(root, *kind, &options, None);
+        Target::Repository(_, kind) => {
+            let shelf = location.create_shelf()?;
+            let made = engine.snapshot().back_up_on(&shelf, *kind, &options, None);
             made.map(|report| repository_report(&report))
         }
     };
@@ -148,21 +149,22 @@ pub(crate) fn with_rate(work: Work, mib_per_second: Option<u64>) -> Work {
     }
 }
 
-fn of_node(node: &str, target: &Target<'_>, rate: Option<u64>) -> Result<serde_json::Value, Error> {
+fn of_node(node: &str, target: &Target<'_>, args: &BackupArgs) -> Result<serde_json::Value, Error> {
     let mut client = Client::connect(node)?;
-    let (to, words): (&Path, &[&[u8]]) = match target {
-        Target::Single(to) => (to, &[]),
-        Target::Repository(root, Kind::Incremental) => (root, &[b"INCREMENTAL"]),
-        Target::Repository(root, _) => (root, &[b"FULL"]),
+    let words: &[&[u8]] = match target {
+        Target::Single(_) if args.non_intrusive => &[b"NONINTRUSIVE"],
+        Target::Single(_) => &[],
+        Target::Repository(_, Kind::Incremental) => &[b"INCREMENTAL"],
+        Target::Repository(..) => &[b"FULL"],
     };
     let to =
-        match target.location()? {
+        match Location::of(target.given())? {
             // The node resolves relative names against its own working directory: say where we mean.
             Location::Directory(dir) => std::path::absolute(&dir)
                 .map_err(|source| Error::File { action: "resolve", path: dir, source })?,
-            _ => to.to_owned(),
+            _ => target.given().to_owned(),
         };
-    let rate = rate.map(|rate| rate.to_string());
+    let rate = args.rate.map(|rate| rate.to_string());
     let mut call: Vec<&[u8]> = vec![b"WBACKUP", to.as_os_str().as_encoded_bytes()];
     call.extend(words);
     if let Some(rate) = &rate {

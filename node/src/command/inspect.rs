@@ -1,14 +1,15 @@
 //! `whimbrel inspect`: says what a backup consists of, and looks entries up in it without loading it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use whimbrel_backup::Location;
-use whimbrel_backup::repository::{RepositoryInspection, inspect_repository};
+use whimbrel_backup::repository::{Repository, RepositoryInspection, inspect_repository_on};
+use whimbrel_backup::{Backup, Inspection, Location, inspect_backup};
 
 use crate::Error;
 use crate::lookup::{Wanted, look_up, read_bytes};
-use crate::restore::{find_backup, is_repository, open_chain};
+use crate::restore::{open_backup, open_chain, repository_at};
 
 /// Arguments of `whimbrel inspect`.
 #[derive(Args, Debug)]
@@ -55,19 +56,12 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
     if let Some(wanted) = wanted {
         return entries(&args, &wanted);
     }
-    if args.at.is_none() && is_repository(&args.dir) {
-        let found = inspect_repository(&args.dir)?;
+    let location = Location::of(&args.dir)?;
+    if args.at.is_none() && repository_at(&location)?.is_some() {
+        let found = inspect_repository_on(location.shelf()?)?;
         return if args.json { print_json(&found) } else { print_repository(&found) };
     }
-    let found = match (Location::of(&args.dir)?, &args.at) {
-        (Location::Directory(dir), at) => {
-            whimbrel_backup::inspect(&find_backup(&dir, at.as_deref())?)?
-        }
-        _ => {
-            let chain = open_chain(&args.dir, args.at.as_deref())?;
-            whimbrel_backup::inspect_backup(chain.newest())?
-        }
-    };
+    let found = inspect_one(&location, args.at.as_deref())?;
     if args.json {
         return print_json(&found);
     }
@@ -114,14 +108,22 @@ pub fn run(args: InspectArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints what was looked for, from the mapped files.
-fn entries(args: &InspectArgs, wanted: &Wanted) -> Result<(), Error> {
-    let Location::Directory(dir) = Location::of(&args.dir)? else {
-        let message = "entries are looked up in directories only: restore the backup".to_owned();
-        return Err(Error::Usage { command: "inspect", message });
+/// Looks at one backup, also at one whose chain is broken: which [`open_chain`] refuses.
+fn inspect_one(location: &Location, at: Option<&str>) -> Result<Inspection, Error> {
+    let backup = match at {
+        Some(wanted) => {
+            let repository = Repository::open_on(location.shelf()?)?;
+            Backup::open_in(Arc::clone(repository.find(wanted)?.storage()))?
+        }
+        None => open_backup(location)?,
     };
-    let dir = find_backup(&dir, args.at.as_deref())?;
-    let (found, more) = look_up(&dir, args.store.as_deref(), wanted, args.limit)?;
+    Ok(inspect_backup(&backup)?)
+}
+
+/// Prints what was looked for, from the mapped files where there are any.
+fn entries(args: &InspectArgs, wanted: &Wanted) -> Result<(), Error> {
+    let chain = open_chain(&args.dir, args.at.as_deref())?;
+    let (found, more) = look_up(chain, args.store.as_deref(), wanted, args.limit)?;
     if args.json {
         println!("{}", serde_json::json!({ "entries": found, "more": more }));
         return Ok(());

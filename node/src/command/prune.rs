@@ -4,14 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use whimbrel_backup::Location;
+use whimbrel_backup::repository::{prune, prune_on};
 
 use crate::Error;
 
 /// Arguments of `whimbrel prune`.
 #[derive(Args, Debug)]
 pub struct PruneArgs {
-    /// The repository of backups
-    #[arg(value_name = "DIR")]
+    /// The repository of backups, a directory or s3://BUCKET/PREFIX
+    #[arg(value_name = "PLACE")]
     pub dir: PathBuf,
     /// How many chains are kept, the newest ones: full backups with all that continue them
     #[arg(long, value_name = "N")]
@@ -30,7 +32,11 @@ pub struct PruneArgs {
 /// [`Error::Backup`] while a backup or another prune works on the repository, or when a file cannot be
 /// removed.
 pub fn run(args: PruneArgs) -> Result<(), Error> {
-    let report = whimbrel_backup::repository::prune(&args.dir, args.keep)?;
+    let report = match Location::of(&args.dir)? {
+        // A directory that is not there is an error.
+        Location::Directory(dir) => prune(&dir, args.keep)?,
+        elsewhere => prune_on(&elsewhere.shelf()?, args.keep)?,
+    };
     if args.json {
         println!("{}", serde_json::json!(report));
         return Ok(());

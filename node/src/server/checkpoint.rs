@@ -22,7 +22,7 @@ use whimbrel_journal::{
     Identity, Journal, JournalOptions, Mark, OpenReport, ReplayError, SyncPolicy,
 };
 use whimbrel_migrate::{Slot, SlotServer};
-use whimbrel_mvcc::{Clock, Store};
+use whimbrel_mvcc::{Clock, Hold, Ingest, IngestMode, IngestOptions, Store};
 
 use super::durable::{Durable, PENDING_LIMIT};
 use crate::Error;
@@ -54,7 +54,7 @@ pub(super) fn load(dir: &Path, policy: SyncPolicy, clock: &Clock) -> Result<Foun
         stores = restore::load(newest, clock, Work::default())?;
     }
     let options = JournalOptions::new(policy).with_thread().with_max_pending(PENDING_LIMIT);
-    let mut replay = Replay { clock, stores, copies: BTreeMap::new() };
+    let mut replay = Replay { clock, stores, copies: BTreeMap::new(), ingest: None };
     let opened =
         Journal::open(dir.join(JOURNAL), &options, mark.as_ref(), |_, record| replay.apply(record));
     let (journal, report): (Journal, OpenReport) = opened?;
@@ -64,19 +64,30 @@ pub(super) fn load(dir: &Path, policy: SyncPolicy, clock: &Clock) -> Result<Foun
     Ok(Found { durable, stores: replay.stores, is_new })
 }
 
-/// Applies records in order. A copy replaces a slot's content only when it is whole.
+/// Applies records in order. A copy replaces a slot's content only when it is whole; an ingest is done again when
+/// it is whole, by what was there when it began.
 struct Replay<'a> {
     clock: &'a Clock,
     stores: BTreeMap<Slot, Store>,
     copies: BTreeMap<Slot, (u64, Store)>,
+    ingest: Option<Replayed>,
+}
+
+/// An ingest that has begun. No checkpoint is made while one runs, so the journal has all of it.
+struct Replayed {
+    job: u64,
+    mode: IngestMode,
+    began: Hold,
+    /// Changes as they stand in the journal.
+    parts: Vec<(Slot, Vec<u8>)>,
 }
 
 impl Replay<'_> {
     fn apply(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
-        let make = || Store::with_options(self.clock, SlotServer::slot_store_options());
+        let clock = self.clock;
         match Record::decode(bytes)? {
             Record::Changes { store, changes } => {
-                apply(self.stores.entry(slot(store)?).or_insert_with(make), changes)
+                apply(self.stores.entry(slot(store)?).or_insert_with(|| make(clock)), changes)
             }
             Record::Dropped { store } => {
                 let slot = slot(store)?;
@@ -85,7 +96,7 @@ impl Replay<'_> {
                 Ok(())
             }
             Record::CopyBegins { store, copy } => {
-                self.copies.insert(slot(store)?, (copy, make()));
+                self.copies.insert(slot(store)?, (copy, make(clock)));
                 Ok(())
             }
             // Of a copy that was given up parts may follow its end.
@@ -103,9 +114,57 @@ impl Replay<'_> {
                     _ => Err(format!("slot {slot} arrived whole and never began").into()),
                 }
             }
+            Record::IngestBegins { job, behind } => {
+                let mode = if behind { IngestMode::Behind } else { IngestMode::Over };
+                let began = clock.hold_named("replay of an ingest");
+                self.ingest = Some(Replayed { job, mode, began, parts: Vec::new() });
+                Ok(())
+            }
+            Record::IngestPart { store, job, changes } => {
+                let slot = slot(store)?;
+                if let Some(ingest) = self.ingest.as_mut().filter(|ingest| ingest.job == job) {
+                    ingest.parts.push((slot, changes.as_bytes().to_vec()));
+                }
+                Ok(())
+            }
+            Record::IngestWhole { job } => match self.ingest.take() {
+                Some(ingest) if ingest.job == job => self.ingest_again(ingest),
+                _ => Err(format!("ingest {job:016x} is whole and never began").into()),
+            },
             other => Err(format!("a record of another kind: {other:?}").into()),
         }
     }
+
+    fn ingest_again(&mut self, replayed: Replayed) -> Result<(), ReplayError> {
+        let Replayed { mode, began, parts, .. } = replayed;
+        // All of them were served here when it was decided.
+        let mut into: BTreeMap<Slot, Store> = BTreeMap::new();
+        for (slot, _) in &parts {
+            let store = self.stores.entry(*slot).or_insert_with(|| make(self.clock));
+            into.entry(*slot).or_insert_with(|| store.clone());
+        }
+        if into.is_empty() {
+            return Ok(());
+        }
+        let options = IngestOptions::new().with_mode(mode).with_base(&began);
+        let ingest = Ingest::begin(&into.values().collect::<Vec<_>>(), options)?;
+        for (slot, bytes) in &parts {
+            let mut part = ingest.part(&into[slot])?;
+            let mut changes = Changes::of(bytes);
+            while let Some(change) = changes.next_change()? {
+                match change.value {
+                    Some(value) => part.put(change.key, value)?,
+                    None => part.remove(change.key)?,
+                }
+            }
+        }
+        ingest.commit()?;
+        Ok(())
+    }
+}
+
+fn make(clock: &Clock) -> Store {
+    Store::with_options(clock, SlotServer::slot_store_options())
 }
 
 fn slot(store: u32) -> Result<Slot, ReplayError> {
@@ -155,7 +214,7 @@ pub(crate) fn checkpoint(
     journal.turn_over().map_err(whimbrel_journal::Error::from)?;
     // The mark first: what it covers is in snapshots that are taken behind it.
     let mark = durable.mark();
-    let contents = slots.contents(&slots.clock().hold());
+    let contents = slots.contents(&slots.clock().hold_named("checkpoint"));
     let stores: Vec<_> =
         contents.into_iter().map(|(slot, snapshot)| (slot_store_name(slot), snapshot)).collect();
     // The checkpoint must not speak of records that a crash can take.

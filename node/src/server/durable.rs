@@ -4,7 +4,9 @@
 //! stripe, so the journal has the changes of a key in the order in which the store had them. Its reply
 //! is sent when the record is acknowledged; so is that of a read, for the newest record of the slot: no
 //! client is told what a crash could take back. A slot that arrives from another node is written as a
-//! copy, part by part while it arrives, and is whole and synced before this node may own it.
+//! copy, part by part while it arrives, and is whole and synced before this node may own it. An ingest is
+//! written down while its entries are put in place; that it begins and that it is decided stand in the journal in
+//! the order in which they happened among the writes of all slots.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,6 +95,58 @@ impl Durable {
             *newest = self.journal.append(record.bytes());
         }
         newest.clone().map(|sequence| (result, sequence))
+    }
+
+    /// All stripes, in their order: nobody else holds more than one.
+    fn all_stripes(&self) -> Vec<MutexGuard<'_, Newest>> {
+        self.order.iter().map(|one| one.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// Begins an ingest, and writes that down, between two writes of any slot.
+    pub(crate) fn begin_ingest<R, E: From<Refused>>(
+        &self,
+        job: u64,
+        behind: bool,
+        begin: impl FnOnce() -> Result<R, E>,
+    ) -> Result<R, E> {
+        let stripes = self.all_stripes();
+        if let Some(failure) = self.journal.failure() {
+            return Err(Refused::Failed(failure).into());
+        }
+        let begun = begin()?;
+        self.journal.append(RecordBuilder::ingest_begins(job, behind).bytes())?;
+        drop(stripes);
+        Ok(begun)
+    }
+
+    /// Appends entries of an ingest. Waits while the device is far behind.
+    pub(crate) fn ingest_part(&self, record: &RecordBuilder) -> Result<(), Refused> {
+        let sequence = self.journal.append(record.bytes())?;
+        if self.journal.pending_bytes() > PENDING_MAX {
+            self.journal.wait(sequence)?;
+        }
+        Ok(())
+    }
+
+    /// Decides an ingest, and writes that down, between two writes of any slot. What is read of `slots` from
+    /// now on waits for that record, which is given.
+    pub(crate) fn decide_ingest<R, E: From<Refused>>(
+        &self,
+        job: u64,
+        slots: impl IntoIterator<Item = Slot>,
+        decide: impl FnOnce() -> Result<R, E>,
+    ) -> Result<(R, u64), E> {
+        let mut stripes = self.all_stripes();
+        if let Some(failure) = self.journal.failure() {
+            return Err(Refused::Failed(failure).into());
+        }
+        let decided = decide()?;
+        // If this is refused the stores have what the journal lacks: nobody may be told of it.
+        let newest = self.journal.append(RecordBuilder::ingest_whole(job).bytes());
+        for slot in slots {
+            *stripes[usize::from(slot.number()) % STRIPES] = newest.clone();
+        }
+        Ok((decided, newest?))
     }
 
     /// The newest record of a slot, for which the reply of a read must wait.

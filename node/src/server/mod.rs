@@ -4,6 +4,7 @@ mod checkpoint;
 mod connection;
 mod cursors;
 mod durable;
+mod ingest;
 mod intake;
 mod listener;
 mod node;

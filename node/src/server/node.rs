@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use whimbrel_backup::Tracker;
+use whimbrel_backup::{Tracker, Work};
 use whimbrel_migrate::{
     AccessKind, MigrationHandle, NodeId, NotServed, Parked, Plant, Slot, SlotMap, SlotServer,
 };
-use whimbrel_mvcc::{ClockStats, Hold, Store};
+use whimbrel_mvcc::{ClockStats, Hold, IngestMode, Store};
 
 use super::checkpoint::{CheckpointReport, checkpoint};
 use super::cursors::Cursors;
 use super::durable::{Durable, Writes};
+use super::ingest::{NodeIngest, ingest};
 use super::intake::Intake;
 use super::session::Session;
 use crate::resp::commands::{self, Access, Refusal};
@@ -44,8 +45,9 @@ pub(crate) struct Keeping {
     pub(crate) dir: PathBuf,
     /// Bytes by which the journal may grow before a checkpoint is made.
     pub(crate) checkpoint_bytes: u64,
-    /// Held while a checkpoint is made: the bytes that the journal had after the last.
-    pub(crate) after_last: tokio::sync::Mutex<u64>,
+    /// Held while a checkpoint is made, or an ingest runs, which no checkpoint may cut in two: the bytes that the
+    /// journal had after the last checkpoint.
+    pub(crate) after_last: Arc<tokio::sync::Mutex<u64>>,
 }
 
 /// What came of one try to run an operation.
@@ -142,16 +144,43 @@ impl Node {
                 "this node has no journal: start it with --journal, or use WBACKUP",
             ));
         };
-        let Ok(mut after_last) = keeping.after_last.try_lock() else {
-            return Err(Refusal::Unsupported("a checkpoint is being made"));
+        let Ok(mut after_last) = Arc::clone(&keeping.after_last).try_lock_owned() else {
+            return Err(Refusal::Unsupported("a checkpoint is being made, or an ingest runs"));
         };
         let (durable, slots) = (Arc::clone(&keeping.durable), self.slots.clone());
         let dir = keeping.dir.clone();
-        let work = move || checkpoint(&durable, &slots, &dir);
+        // Goes on when its client leaves, and so does the lock.
+        let work = move || {
+            let report = checkpoint(&durable, &slots, &dir)?;
+            *after_last = durable.journal().bytes();
+            Ok::<_, crate::Error>(report)
+        };
         let made = tokio::task::spawn_blocking(work).await.map_err(Refusal::failed)?;
-        let report = made.map_err(Refusal::failed)?;
-        *after_last = keeping.durable.journal().bytes();
-        Ok(report)
+        made.map_err(Refusal::failed)
+    }
+
+    /// Ingests sorted files of this machine, beside the clients. Its reply is sent when all of it is
+    /// acknowledged.
+    pub(crate) async fn ingest(
+        &self,
+        paths: Vec<PathBuf>,
+        mode: IngestMode,
+    ) -> Result<NodeIngest, Refusal> {
+        let kept = match &self.keeping {
+            None => None,
+            Some(keeping) => {
+                let quiet = Arc::clone(&keeping.after_last).lock_owned().await;
+                Some((Arc::clone(&keeping.durable), quiet))
+            }
+        };
+        let slots = self.slots.clone();
+        // Goes on when its client leaves, and so does the lock.
+        let work = move || {
+            let durable = kept.as_ref().map(|(durable, _)| &**durable);
+            ingest(&slots, durable, &paths, mode, &Work::default())
+        };
+        let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::failed)?;
+        done.map_err(Refusal::failed)
     }
 
     /// Runs `f` on the slot's store inside its gate; waits while the slot is handed over.

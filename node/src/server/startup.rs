@@ -86,7 +86,7 @@ pub(super) async fn start(args: ServeArgs) -> Result<Started, Error> {
         durable,
         dir,
         checkpoint_bytes: args.checkpoint_mib.saturating_mul(1 << 20),
-        after_last: tokio::sync::Mutex::new(0),
+        after_last: Arc::default(),
     });
     let node = Node::new(server, keeping, args.plant.map(Into::into), intake);
     for slot in report.offered {

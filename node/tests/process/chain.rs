@@ -71,6 +71,12 @@ fn a_nodes_increments_are_followed_and_each_can_be_served() {
     assert!(said.contains("holds no backup `2`"), "{said}");
     whimbrel_fails(2, &["prune", arg(&root), "--keep", "0"]);
     whimbrel_fails(2, &["backup", "--node", node.address(), "--to", "x", "--incremental"]);
+    // One that holds no snapshot shows the same.
+    let single = folder.path().join("single");
+    let made = json(&["backup", "--node", node.address(), "--to", arg(&single), "--non-intrusive"]);
+    assert_eq!(made["entries"], 300, "{made}");
+    assert!(whimbrel_succeeds(&["verify", arg(&single)]).contains("sound; 300 entries"));
+    whimbrel_fails(2, &[&back_up[..], &["--non-intrusive"]].concat());
     let said = cli(node.port(), &["WBACKUP", "/tmp/x", "SOMETIMES"]);
     assert!(said.contains("syntax error"), "{said}");
 }

@@ -15,5 +15,6 @@ mod lifetime;
 mod limits;
 mod messages;
 mod moves;
+mod node_ingest;
 mod redis_cli;
 mod take_back;

@@ -1,4 +1,4 @@
-//! One file of a view: mapped, and its index read, when it is first needed.
+//! One file of a view: mapped where it can be, and its index read, when it is first needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,11 +7,11 @@ use whimbrel_backup::Backup;
 use whimbrel_backup::block::OwnedBlock;
 use whimbrel_backup::manifest::FileRecord;
 use whimbrel_backup::repository::Chain;
-use whimbrel_backup::shard::{FileKind, FileReader};
+use whimbrel_backup::shard::{FileKind, FileReader, Source};
 
 use super::cache::BlockCache;
 use crate::Error;
-use crate::map::Mapped;
+use crate::map::source_for_lookups;
 
 /// One file of a view.
 #[derive(Debug)]
@@ -26,10 +26,15 @@ pub(super) struct ViewFile {
     opened: OnceLock<Opened>,
 }
 
-#[derive(Debug)]
 struct Opened {
-    reader: FileReader<Mapped>,
+    reader: FileReader<Box<dyn Source>>,
     checked: Checked,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("checked", &self.checked).finish_non_exhaustive()
+    }
 }
 
 impl ViewFile {
@@ -60,8 +65,8 @@ impl ViewFile {
         self.opened.get().map_or(0, |opened| opened.checked.count())
     }
 
-    /// The file, mapped, with its index. Fails again and again while something is wrong with it.
-    pub(super) fn reader(&self) -> Result<&FileReader<Mapped>, Error> {
+    /// The file with its index. Fails again and again while something is wrong with it.
+    pub(super) fn reader(&self) -> Result<&FileReader<Box<dyn Source>>, Error> {
         Ok(&self.opened()?.reader)
     }
 
@@ -69,8 +74,8 @@ impl ViewFile {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        let mapped = Mapped::open_for_lookups(&self.backup.path(&self.record))?;
-        let reader = self.backup.open_file(mapped, self.store, self.kind, &self.record);
+        let source = source_for_lookups(&self.backup, &self.record)?;
+        let reader = self.backup.open_file(source, self.store, self.kind, &self.record);
         let reader = reader.map_err(|error| self.chain.named(&self.backup, error))?;
         let checked = Checked::new(reader.blocks());
         // Of threads that come here at once the first one's is kept.

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use whimbrel_backup::Digest;
 use whimbrel_backup::manifest::{FileRecord, Manifest, StoreRecord};
 use whimbrel_backup::repository::Chain;
-use whimbrel_backup::shard::{FileKind, FileSource};
+use whimbrel_backup::shard::FileKind;
 use whimbrel_mvcc::KeyRange;
 
 use crate::Error;
@@ -144,7 +144,16 @@ impl BackupView {
     /// # Errors
     /// [`Error::Backup`] naming the file and what is wrong with it.
     pub fn open_with(dir: &Path, options: &ViewOptions) -> Result<Self, Error> {
-        let chain = Arc::new(Chain::of(dir)?);
+        Self::of_chain(Chain::of(dir)?, options)
+    }
+
+    /// Opens the newest backup of a chain that is open, wherever it is. In an object store a block that is
+    /// looked at for the first time, or again when the cache has given it up, is one request.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn of_chain(chain: Chain, options: &ViewOptions) -> Result<Self, Error> {
+        let chain = Arc::new(chain);
         let (mut files, mut stores) = (Vec::new(), Vec::new());
         for store in &chain.newest().manifest().stores {
             let mut layers = Vec::new();
@@ -152,7 +161,7 @@ impl BackupView {
                 for (kind, records) in layers_of(&backup.manifest().stores[number as usize]) {
                     let start = files.len();
                     for record in records {
-                        let source = FileSource::open(&backup.path(record))?;
+                        let source = backup.source(record)?;
                         let checked = backup.check_ends(&source, number, kind, record);
                         checked.map_err(|error| chain.named(backup, error))?;
                         // A delta may be without entries: there is nothing to look for in it.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use whimbrel_backup::repository::{Kind, back_up};
-use whimbrel_backup::{ExportOptions, Location, Tracker, Work, export_to};
+use whimbrel_backup::repository::{Kind, back_up_on};
+use whimbrel_backup::{ExportOptions, Location, Tracker, Work, export_non_intrusive_to, export_to};
 use whimbrel_mvcc::{Snapshot, Store};
 
 use super::Access;
@@ -14,10 +14,11 @@ use crate::resp::ReplyWriter;
 use crate::restore::slot_store_name;
 use crate::server::Node;
 
-/// `WBACKUP place [FULL | INCREMENTAL] [RATE mib]`: every served slot that holds something, at one moment,
+/// `WBACKUP place [FULL | INCREMENTAL | NONINTRUSIVE] [RATE mib]`: every served slot that holds something, at one moment,
 /// beside the writers. A directory is on the node's machine and must be given in full; `s3://bucket/prefix`
 /// is reached as the node's environment says. Alone the place gets one backup and must be new or empty; with
-/// FULL or INCREMENTAL it is a directory that is a repository of backups.
+/// FULL or INCREMENTAL it is a repository of backups. NONINTRUSIVE makes one backup and gives the snapshots up at its
+/// beginning, so that what is overwritten and removed meanwhile can be collected.
 ///
 /// After a backup into a repository the node follows what is written, so that the next incremental one
 /// is fast; it keeps what the last one saw until then, or until `WBACKUP FORGET`.
@@ -32,7 +33,7 @@ pub(crate) async fn wbackup(
         reply.simple("OK");
         return Ok(());
     }
-    let Request { location, kind, rate } = Request::parse(args)?;
+    let Request { location, kind, non_intrusive, rate } = Request::parse(args)?;
     let options = ExportOptions::default()
         .with_shards_per_store(1)
         .with_work(with_rate(Work::default(), rate));
@@ -40,13 +41,14 @@ pub(crate) async fn wbackup(
         let stores = snapshots(node).await?;
         let made = blocking(move || {
             let storage = location.create().map_err(Refusal::failed)?;
-            export_to(&stores, &*storage, &options).map_err(Refusal::failed)
+            let exported = match non_intrusive {
+                true => export_non_intrusive_to(stores, &*storage, &options),
+                false => export_to(&stores, &*storage, &options),
+            };
+            exported.map_err(Refusal::failed)
         });
         reply.bulk(export_report(&made.await?).to_string().as_bytes());
         return Ok(());
-    };
-    let Location::Directory(dir) = location else {
-        return Err(Refusal::Unsupported("WBACKUP: a repository of backups is a directory"));
     };
     let mut tracker = node.tracker().try_lock_owned().map_err(busy)?;
     let stores = stores(node).await?;
@@ -58,7 +60,8 @@ pub(crate) async fn wbackup(
     let stores = snapshots(node).await?;
     let made = blocking(move || {
         let tracker: &mut Tracker = &mut tracker;
-        back_up(&dir, &stores, kind, &options, Some(tracker)).map_err(Refusal::failed)
+        let shelf = location.create_shelf().map_err(Refusal::failed)?;
+        back_up_on(&shelf, &stores, kind, &options, Some(tracker)).map_err(Refusal::failed)
     });
     reply.bulk(repository_report(&made.await?).to_string().as_bytes());
     Ok(())
@@ -68,6 +71,8 @@ pub(crate) async fn wbackup(
 struct Request {
     location: Location,
     kind: Option<Kind>,
+    /// Without a kind only.
+    non_intrusive: bool,
     rate: Option<u64>,
 }
 
@@ -79,20 +84,25 @@ impl Request {
             let why = "WBACKUP: give the directory in full, from the root on";
             return Err(Refusal::Unsupported(why));
         }
-        let mut request = Self { location, kind: None, rate: None };
+        let mut request = Self { location, kind: None, non_intrusive: false, rate: None };
         let mut words = args[1..].iter();
         while let Some(word) = words.next() {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-            if is(b"FULL") && request.kind.is_none() {
+            let is_open = request.kind.is_none() && !request.non_intrusive;
+            if is(b"FULL") && is_open {
                 request.kind = Some(Kind::Full);
-            } else if is(b"INCREMENTAL") && request.kind.is_none() {
+            } else if is(b"INCREMENTAL") && is_open {
                 request.kind = Some(Kind::Incremental);
+            } else if is(b"NONINTRUSIVE") && is_open {
+                request.non_intrusive = true;
             } else if is(b"RATE") && request.rate.is_none() {
                 let mib = words.next().and_then(|mib| std::str::from_utf8(mib).ok());
                 let mib = mib.and_then(|mib| mib.parse().ok()).ok_or(Refusal::NotAnInteger)?;
                 request.rate = Some(mib);
             } else {
-                return Err(Refusal::Syntax(": WBACKUP dir [FULL | INCREMENTAL] [RATE mib]"));
+                return Err(Refusal::Syntax(
+                    ": WBACKUP place [FULL | INCREMENTAL | NONINTRUSIVE] [RATE mib]",
+                ));
             }
         }
         Ok(request)

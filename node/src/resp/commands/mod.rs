@@ -10,6 +10,7 @@ mod checkpoint;
 mod cluster;
 mod connection;
 mod glob;
+mod ingest;
 mod introspect;
 mod keys;
 mod migrate;
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use whimbrel_migrate::{Slot, slot_of};
 
 pub(crate) use cluster::cluster_id;
-pub(crate) use keys::count_plain;
+pub(crate) use keys::{PLAIN, count_plain};
 pub(crate) use query::partition_prefix;
 pub(crate) use refusal::Refusal;
 pub(crate) use table::Access;
@@ -95,6 +96,7 @@ async fn dispatch(
         Run::Scan => keys::scan(node, session, args, reply).await,
         Run::Select => connection::select(args, reply),
         Run::Wbackup => backup::wbackup(node, args, reply).await,
+        Run::Wingest => ingest::wingest(node, args, reply).await,
         Run::Wcheckpoint => checkpoint::wcheckpoint(node, reply).await,
         Run::Wmigrate => migrate::wmigrate(node, args, reply).await,
         Run::Wquery => query::wquery(node, session, args, reply).await,

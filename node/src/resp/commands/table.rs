@@ -83,6 +83,7 @@ pub(crate) enum Run {
     Set,
     Wbackup,
     Wcheckpoint,
+    Wingest,
     Wmigrate,
     Wquery,
     Wrange,
@@ -123,8 +124,9 @@ pub(crate) static TABLE: &[Spec] = &[
     spec("scan", Run::Scan, -2, Keys::None, Access::Read, "generic", "Walks the keys that this node serves."),
     spec("select", Run::Select, 2, Keys::None, Access::None, "connection", "Accepts database 0, the only one."),
     spec("set", Run::Set, -3, Keys::One, Access::Write, "string", "Sets a key."),
-    spec("wbackup", Run::Wbackup, -2, Keys::None, Access::Admin, "whimbrel", "Backs up every slot of this node into a directory."),
+    spec("wbackup", Run::Wbackup, -2, Keys::None, Access::Admin, "whimbrel", "Backs up every slot of this node."),
     spec("wcheckpoint", Run::Wcheckpoint, 1, Keys::None, Access::Admin, "whimbrel", "Makes a checkpoint and cuts the journal."),
+    spec("wingest", Run::Wingest, -3, Keys::None, Access::Admin, "whimbrel", "Ingests sorted files into the slots of this node."),
     spec("wmigrate", Run::Wmigrate, -2, Keys::None, Access::Admin, "whimbrel", "Moves a slot to another node."),
     spec("wquery", Run::Wquery, -3, Keys::None, Access::Read, "whimbrel", "Searches an index of a collection."),
     spec("wrange", Run::Wrange, -3, Keys::One, Access::Read, "whimbrel", "Returns the keys between two keys of one slot, in order."),
@@ -133,7 +135,7 @@ pub(crate) static TABLE: &[Spec] = &[
 
 /// Finds a command by its name, in any case.
 pub(crate) fn find(name: &[u8]) -> Option<&'static Spec> {
-    // 25 names: comparing a length and a few bytes each is as fast as hashing the name.
+    // 26 names: comparing a length and a few bytes each is as fast as hashing the name.
     TABLE.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
