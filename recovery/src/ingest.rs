@@ -168,7 +168,7 @@ struct Target<'s> {
     files: SortedFiles,
 }
 
-/// Ingests sorted files (see [`sorted`]) into a store: all their entries appear at one moment, beside readers and
+/// Ingests sorted files (see [`SortedFiles`]) into a store: all their entries appear at one moment, beside readers and
 /// writers, who wait for nothing.
 ///
 /// Of files that have a key in common the one listed later wins. Everything is verified before anything is

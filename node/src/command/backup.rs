@@ -34,7 +34,7 @@ pub struct BackupArgs {
     pub incremental: bool,
     /// Give the node's snapshot up at the beginning: what is overwritten and removed meanwhile can be collected, and
     /// the backup has what it lost to that in files of its own
-    #[arg(long, requires_all = ["node", "to"])]
+    #[arg(long, requires = "node", conflicts_with = "into")]
     pub non_intrusive: bool,
     /// Most MiB of files that are written in a second
     #[arg(long, value_name = "MIB")]
