@@ -271,7 +271,8 @@ impl Task<'_> {
         if let TaskPart::Whole { range, .. } = part {
             let range = range.clone();
             let task = export::Task { store, number, snapshot, range };
-            let record = write_shard(backup, &task, blocks, work)?;
+            let shard = write_shard(backup, &task, blocks, work)?;
+            let record = shard.map(|shard| backup.sync(shard)).transpose()?;
             return Ok(Done { record, kind: FileKind::Shard, found: Found::default() });
         }
         let found = Found::default();
