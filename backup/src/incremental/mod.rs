@@ -4,6 +4,7 @@
 //! and manifest checksum of the backup, never by a snapshot number: those begin anew with every process.
 
 mod changes;
+mod compare;
 mod files;
 mod pending;
 mod tracker;
@@ -282,7 +283,7 @@ impl Task<'_> {
             TaskPart::Range { base, name, range, .. } => {
                 // Opened for each range, so that no more files are open than threads need.
                 let files = StoreFiles::open(base, name)?;
-                out.compared(files.range(range)?, snapshot.range(range.clone()))?;
+                out.compare(&files, range, snapshot)?;
             }
             TaskPart::Whole { .. } => {}
         }
