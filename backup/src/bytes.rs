@@ -86,6 +86,26 @@ pub(crate) fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("lengths are limited to 512 MiB before they get here")
 }
 
+/// Length of the longest common prefix.
+#[inline]
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let chunks = a.chunks_exact(8).zip(b.chunks_exact(8));
+    let mut same = 0;
+    for (x, y) in chunks {
+        let (x, y) = (word(x), word(y));
+        if x != y {
+            return same + (x ^ y).trailing_zeros() as usize / 8;
+        }
+        same += 8;
+    }
+    same + a[same..].iter().zip(&b[same..]).take_while(|(x, y)| x == y).count()
+}
+
+#[inline]
+fn word(chunk: &[u8]) -> u64 {
+    u64::from_le_bytes(chunk.try_into().expect("chunks_exact(8) gives eight bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! Writes what snapshots see, in parallel, beside running writers.
 
 use std::collections::HashSet;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,9 +13,10 @@ use crate::block::BlockOptions;
 use crate::file::{BackupId, FileKind};
 use crate::manifest::{FileRecord, Link, Manifest, StoreRecord, check_store_name};
 use crate::progress::{Work, rate};
-use crate::publish::{BackupWriter, Sink};
-use crate::shard::ShardWriter;
+use crate::publish::{BackupWriter, Sink, Unsynced};
+use crate::shard::{ShardWriter, Tally};
 use crate::storage::{Directory, Storage};
+use crate::syncer::Syncer;
 use whimbrel_mvcc::Digest;
 
 /// Bytes of entries that a non-intrusive export keeps, unless the caller says how many.
@@ -153,7 +155,7 @@ pub struct ShardReport {
     pub raw_bytes: u64,
     /// Bytes of the file.
     pub stored_bytes: u64,
-    /// Time that one thread spent on it.
+    /// Time that one thread spent on it, without the sync where another one does that.
     pub seconds: f64,
 }
 
@@ -221,10 +223,14 @@ pub(crate) fn export_as(
     let estimate: usize = stores.iter().map(|(_, shown)| shown.store().len_estimate()).sum();
     tracing::debug!(stores = stores.len(), ranges = tasks.len(), snapshot, "export begins");
     options.work.begin(estimate as u64);
-    let written = options.work.for_each(&tasks, |work, task| {
-        let begun = Instant::now();
-        let record = write_shard(&backup, task, options.blocks, work)?;
-        Ok::<_, Error>(record.map(|record| (task.store, record, begun.elapsed().as_secs_f64())))
+    let syncing = options.work.threads().min(tasks.len());
+    let written = Syncer::run(&backup, syncing, |syncer| {
+        options.work.for_each(&tasks, |work, task| {
+            let begun = Instant::now();
+            let shard = write_shard(&backup, task, options.blocks, work)?;
+            let record = shard.map(|shard| syncer.sync(shard, work)).transpose()?;
+            Ok(record.map(|record| (task.store, record, begun.elapsed().as_secs_f64())))
+        })
     })?;
     let names = stores.iter().map(|(name, _)| name);
     let mut listing = Listing::new(backup.id(), snapshot, names, options);
@@ -322,37 +328,67 @@ pub(crate) fn plan<'s>(stores: &'s [(String, Snapshot)], options: &ExportOptions
 }
 
 /// Writes one range; no file where the snapshot sees nothing in it.
+///
+/// Entries are encoded where they lie, inside of the snapshot's barrier sessions. What takes long or waits is
+/// done between these: a block is compressed and written when it is full.
 pub(crate) fn write_shard(
     backup: &BackupWriter<'_>,
     task: &Task<'_>,
     blocks: BlockOptions,
     work: &Work,
-) -> Result<Option<FileRecord>, Error> {
-    let mut cursor = task.snapshot.range(task.range.clone());
-    let mut writer: Option<ShardWriter<Sink>> = None;
-    let (mut entries, mut bytes, mut written) = (0, 0, 0);
-    while let Some((key, value)) = cursor.next_entry() {
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            none => none.insert(backup.shard(task.store, task.number, blocks)?),
-        };
-        writer.push(key, value)?;
-        if writer.written() != written {
-            work.wrote(writer.written() - written)?;
-            written = writer.written();
-        }
-        entries += 1;
-        bytes += (key.len() + value.len()) as u64;
-        if entries == STEP {
-            work.check()?;
-            work.add(entries, bytes);
-            (entries, bytes) = (0, 0);
+) -> Result<Option<Unsynced>, Error> {
+    let mut rest = task.range.clone();
+    if !has_entries(task.snapshot, &rest) {
+        return Ok(None);
+    }
+    let mut shard = backup.shard(task.store, task.number, blocks)?;
+    let (mut told, mut written) = (Tally::default(), 0);
+    while fill_block(task.snapshot, &mut rest, &mut shard)? {
+        shard.flush_block()?;
+        work.wrote(shard.written() - written)?;
+        written = shard.written();
+        if shard.tally().entries - told.entries >= STEP {
+            told = tell(work, told, shard.tally());
         }
     }
-    work.add(entries, bytes);
-    let record = writer.map(|writer| backup.finish_shard(writer)).transpose()?;
-    work.wrote(record.as_ref().map_or(0, |record| record.bytes - written))?;
-    Ok(record)
+    tell(work, told, shard.tally());
+    let shard = BackupWriter::close_shard(shard)?;
+    work.wrote(shard.record().bytes - written)?;
+    Ok(Some(shard))
+}
+
+fn has_entries(snapshot: &Snapshot, range: &KeyRange) -> bool {
+    let mut any = false;
+    snapshot.scan(range.clone(), |_, _| {
+        any = true;
+        ControlFlow::Break(())
+    });
+    any
+}
+
+/// Encodes what the snapshot sees from the beginning of `rest` on, until the block is full: then it answers true,
+/// and what is left is in `rest`.
+fn fill_block(
+    snapshot: &Snapshot,
+    rest: &mut KeyRange,
+    shard: &mut ShardWriter<Sink>,
+) -> Result<bool, Error> {
+    let mut is_full = Ok(false);
+    snapshot.scan(rest.clone(), |key, value| match shard.push_within(key, value) {
+        Ok(true) => ControlFlow::Continue(()),
+        refused => {
+            is_full = refused.map(|_| true);
+            ControlFlow::Break(())
+        }
+    });
+    rest.lo = Bound::Excluded(shard.last_key().to_vec());
+    is_full
+}
+
+/// Tells the listener of what was written since `before`.
+fn tell(work: &Work, before: Tally, now: Tally) -> Tally {
+    work.add(now.entries - before.entries, now.raw_bytes - before.raw_bytes);
+    now
 }
 
 /// Names must be usable and different, numbers must be the same. Answers the number.

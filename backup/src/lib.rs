@@ -91,6 +91,7 @@ pub mod shard;
 pub mod sorted;
 pub mod storage;
 mod sync;
+mod syncer;
 mod verify;
 mod writer;
 

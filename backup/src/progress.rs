@@ -88,7 +88,7 @@ impl fmt::Debug for Work {
 
 impl Work {
     /// Worker threads, at least 1; default as many as the machine runs at once. Each takes memory for
-    /// the blocks it holds.
+    /// the blocks it holds. An export on several has as many more, which do nothing but wait for the disk.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -157,6 +157,11 @@ impl Work {
     /// [`Error::Cancelled`] when it must stop.
     pub fn check(&self) -> Result<(), Error> {
         if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Stops this work and its siblings, for an error that [`for_each`](Self::for_each) does not see.
+    pub(crate) fn stop(&self) {
+        self.failed.cancel();
     }
 
     /// Tells the listener how much there is in all.

@@ -73,6 +73,20 @@ pub struct BackupWriter<'s> {
     created: Mutex<Vec<String>>,
 }
 
+/// A file of a backup that is finished and not synced yet.
+#[must_use = "it is not durable before it is synced"]
+pub(crate) struct Unsynced {
+    sink: Sink,
+    record: FileRecord,
+}
+
+impl Unsynced {
+    /// What goes into the manifest when it is synced.
+    pub(crate) fn record(&self) -> &FileRecord {
+        &self.record
+    }
+}
+
 impl std::fmt::Debug for BackupWriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BackupWriter")
@@ -163,7 +177,15 @@ impl<'s> BackupWriter<'s> {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish_shard(&self, writer: ShardWriter<Sink>) -> Result<FileRecord, Error> {
-        self.sync(writer.finish()?)
+        self.sync(Self::close_shard(writer)?)
+    }
+
+    /// Finishes a shard, which is to be synced.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn close_shard(writer: ShardWriter<Sink>) -> Result<Unsynced, Error> {
+        Ok(Self::unsynced(writer.finish()?))
     }
 
     /// Finishes and syncs a change delta. The record goes into the manifest.
@@ -171,7 +193,7 @@ impl<'s> BackupWriter<'s> {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish_delta(&self, writer: DeltaWriter<Sink>) -> Result<FileRecord, Error> {
-        self.sync(writer.finish()?)
+        self.sync(Self::unsynced(writer.finish()?))
     }
 
     /// Finishes and syncs a GC delta. The record goes into the manifest.
@@ -179,11 +201,21 @@ impl<'s> BackupWriter<'s> {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish_gc_delta(&self, writer: GcDeltaWriter<Sink>) -> Result<FileRecord, Error> {
-        self.sync(writer.finish()?)
+        self.sync(Self::unsynced(writer.finish()?))
     }
 
-    fn sync(&self, (mut sink, summary): (Sink, FileSummary)) -> Result<FileRecord, Error> {
-        let record = FileRecord::of(&summary);
+    fn unsynced((sink, summary): (Sink, FileSummary)) -> Unsynced {
+        Unsynced { sink, record: FileRecord::of(&summary) }
+    }
+
+    /// Syncs a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn sync(
+        &self,
+        Unsynced { mut sink, record }: Unsynced,
+    ) -> Result<FileRecord, Error> {
         sink.sync().map_err(|source| self.io("sync", &record.file, source))?;
         Ok(record)
     }

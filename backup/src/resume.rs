@@ -119,7 +119,9 @@ impl<'s> PausableExport<'s> {
         work.begin((entries * left.len() / self.tasks.len().max(1)) as u64);
         work.for_each(&left, |work, &at| {
             let begun = Instant::now();
-            let record = write_shard(&self.backup, &self.tasks[at], self.options.blocks, work)?;
+            let shard = write_shard(&self.backup, &self.tasks[at], self.options.blocks, work)?;
+            // Complete is what is durable, so it is synced here.
+            let record = shard.map(|shard| self.backup.sync(shard)).transpose()?;
             let seconds = begun.elapsed().as_secs_f64();
             self.lock()[at] = Some(Done { record, seconds });
             Ok::<(), Error>(())

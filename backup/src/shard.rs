@@ -72,6 +72,28 @@ impl<W: Write> ShardWriter<W> {
         self.inner.add(key, Some(value))
     }
 
+    /// As [`push`](Self::push), if the block at hand has room for the entry; false: it has none, and
+    /// [`flush_block`](Self::flush_block) makes some. Nothing here waits for the sink.
+    #[inline]
+    pub(crate) fn push_within(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        self.inner.add_within(key, Some(value))
+    }
+
+    /// Writes the block at hand, which has entries.
+    pub(crate) fn flush_block(&mut self) -> Result<(), Error> {
+        self.inner.flush_block()
+    }
+
+    /// Counts and digest of what was pushed.
+    pub(crate) fn tally(&self) -> Tally {
+        self.inner.tally()
+    }
+
+    /// The key that was pushed last; empty before the first.
+    pub(crate) fn last_key(&self) -> &[u8] {
+        self.inner.last_key()
+    }
+
     /// Bytes of the file so far; grows by a block at a time.
     #[must_use]
     #[inline]

@@ -93,18 +93,36 @@ impl<W: Write> FileWriter<W> {
     /// Adds one entry, or a remove where there is no value.
     #[inline]
     pub(crate) fn add(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
-        if !self.builder.fits(key.len(), value.map_or(0, <[u8]>::len)) {
+        if !self.add_within(key, value)? {
             self.flush_block()?;
+            let added = self.add_within(key, value)?;
+            debug_assert!(added, "an empty block takes any entry");
         }
+        Ok(())
+    }
+
+    /// As [`add`](Self::add), if the block at hand has room for the entry; false: it has none, and
+    /// [`flush_block`](Self::flush_block) makes some. Nothing here waits for the sink.
+    #[inline]
+    pub(crate) fn add_within(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, Error> {
         if self.builder.is_empty() {
             self.begin_block(key)?;
         }
-        match value {
-            Some(value) => self.builder.add(key, value)?,
-            None => self.builder.add_remove(key)?,
+        let added = self.builder.try_add(key, value)?;
+        if added {
+            self.tally.add(key, value);
         }
-        self.tally.add(key, value);
-        Ok(())
+        Ok(added)
+    }
+
+    /// Counts and digest of what was added.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The key that was added last; empty before the first.
+    pub(crate) fn last_key(&self) -> &[u8] {
+        self.builder.last_key()
     }
 
     /// Bytes handed to the sink so far.
@@ -126,7 +144,8 @@ impl<W: Write> FileWriter<W> {
         Ok(())
     }
 
-    fn flush_block(&mut self) -> Result<(), Error> {
+    /// Writes the block at hand, which has entries.
+    pub(crate) fn flush_block(&mut self) -> Result<(), Error> {
         self.block.clear();
         let entries = self.builder.len();
         let len = self.builder.finish_into(&mut self.block)?;

@@ -6,7 +6,7 @@ use crate::inline::InlineStamp;
 use crate::stamp::StampWord;
 use crate::store::{Store, StoreOptions};
 use crate::sync::atomic::Ordering;
-use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value, write_inline};
+use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value};
 use crate::{Clock, Digest, Error};
 
 /// The number of what was loaded in bulk: every snapshot sees it.
@@ -89,12 +89,7 @@ impl StoreSegmentBuilder {
             self.rest.version_bytes += version.held();
             self.rest.outside.push(version);
         } else {
-            let init = |record: Record<'_>| {
-                // SAFETY: a record of the builder's own, with this inline length.
-                unsafe { write_inline(record, value) };
-                InlineStamp::decided(LOADED).word()
-            };
-            self.builder.push(key, value.len(), init)?;
+            self.builder.push_filled(key, value, InlineStamp::decided(LOADED).word())?;
         }
         if let Some(digest) = &mut self.rest.digest {
             digest.add(key, value);

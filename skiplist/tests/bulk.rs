@@ -127,8 +127,41 @@ fn the_order_of_keys_is_that_of_slices() {
             let mut builder = SegmentBuilder::new();
             builder.push(key, 0, |_| 8).expect("the first");
             assert_eq!(builder.push(other, 0, |_| 8).is_ok(), at < other_at, "{key:?} {other:?}");
+            let mut builder = SegmentBuilder::new();
+            builder.push_filled(key, key, 8).expect("the first");
+            let pushed = builder.push_filled(other, other, 8);
+            assert_eq!(pushed.is_ok(), at < other_at, "{key:?} {other:?}");
         }
     }
+}
+
+#[test]
+fn filled_records_have_their_bytes_and_may_follow_others() {
+    let filler: Vec<u8> = (0..=255).collect();
+    let mut builder = SegmentBuilder::new();
+    for len in 0..=70_u8 {
+        let inline = &filler[usize::from(len)..2 * usize::from(len)];
+        builder.push_filled(&[len, 1], inline, 8 + u64::from(len)).expect("in order");
+        builder.push(&[len, 2], 0, |_| 8).expect("in order");
+        let error = builder.push_filled(&[len, 2], b"", 8).expect_err("the same key");
+        assert!(matches!(error, BulkError::OutOfOrder { .. }));
+    }
+    let error = builder.push_filled(&vec![255; MAX_KEY_LEN + 1], b"", 8).expect_err("too long");
+    assert!(matches!(error, BulkError::KeyTooLong(_)));
+    let (segment, mut at) = (builder.finish(), 0_usize);
+    segment.for_each(|record| {
+        let len = if at % 2 == 0 { at / 2 } else { 0 };
+        assert_eq!(
+            (record.key()[0], record.inline_len()),
+            (u8::try_from(at / 2).expect("few"), len)
+        );
+        // SAFETY: the segment has the record, whose inline part is so long and was filled.
+        let bytes = unsafe { std::slice::from_raw_parts(record.inline().as_ptr(), len) };
+        assert_eq!(bytes, &filler[len..2 * len]);
+        assert_eq!(record.cell().load(Ordering::Relaxed), 8 + len as u64);
+        at += 1;
+    });
+    assert_eq!(at, 2 * 71);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
     MAX_SHARED_RAW_LEN, MAX_VALUE_LEN,
 };
 use crate::Error;
-use crate::bytes::{len_u32, put_varint, varint_len};
+use crate::bytes::{common_prefix, len_u32, put_varint, varint_len};
 use crate::error::{KeyExcerpt, Part, Place};
 
 /// Bytes that the three lengths of an entry take at most.
@@ -114,13 +114,9 @@ impl BlockBuilder {
     /// # Errors
     /// [`Error::OutOfOrder`], [`Error::KeyTooLong`], [`Error::ValueTooLong`], and [`Error::BlockFull`] when
     /// the entry does not [fit](Self::fits). The builder is as before.
-    #[inline]
     pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        if value.len() > MAX_VALUE_LEN {
-            let (key, len) = (KeyExcerpt::of(key), value.len());
-            return Err(Error::ValueTooLong { key, len, limit: MAX_VALUE_LEN });
-        }
-        self.add_key(key, value, len_u32(value.len()) + 1)
+        let added = self.try_add(key, Some(value))?;
+        if added { Ok(()) } else { Err(Error::BlockFull { key: KeyExcerpt::of(key) }) }
     }
 
     /// Adds the remove of a key.
@@ -128,19 +124,28 @@ impl BlockBuilder {
     /// # Errors
     /// As [`add`](Self::add); [`Error::RemoveAmongEntries`] when the blocks are of entries.
     pub fn add_remove(&mut self, key: &[u8]) -> Result<(), Error> {
-        if self.kind != BlockKind::Changes {
-            return Err(Error::RemoveAmongEntries { key: KeyExcerpt::of(key) });
-        }
-        self.add_key(key, &[], 0)
+        let added = self.try_add(key, None)?;
+        if added { Ok(()) } else { Err(Error::BlockFull { key: KeyExcerpt::of(key) }) }
     }
 
+    /// Adds an entry, or a remove where there is no value, if it [fits](Self::fits). False: nothing was added.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add) and [`add_remove`](Self::add_remove), but for [`Error::BlockFull`].
     #[inline]
-    fn add_key(&mut self, key: &[u8], value: &[u8], value_word: u32) -> Result<(), Error> {
+    pub(crate) fn try_add(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, Error> {
+        let value_word = match value {
+            Some(value) if value.len() > MAX_VALUE_LEN => return Err(value_too_long(key, value)),
+            Some(value) => len_u32(value.len()) + 1,
+            None if self.kind == BlockKind::Changes => 0,
+            None => return Err(Error::RemoveAmongEntries { key: KeyExcerpt::of(key) }),
+        };
+        let value = value.unwrap_or_default();
         if key.len() > MAX_KEY_LEN {
             return Err(Error::KeyTooLong { len: key.len(), limit: MAX_KEY_LEN });
         }
-        if self.entries > 0 && !self.fits(key.len(), value.len()) {
-            return Err(Error::BlockFull { key: KeyExcerpt::of(key) });
+        if !self.fits(key.len(), value.len()) {
+            return Ok(false);
         }
         let mut shared = 0;
         if self.entries > 0 {
@@ -179,7 +184,7 @@ impl BlockBuilder {
         self.previous.reserve(key.len());
         self.previous.put(key);
         debug_assert!(varint_len(value_word) <= 5, "value lengths fit five groups");
-        Ok(())
+        Ok(true)
     }
 
     #[inline(never)]
@@ -279,6 +284,11 @@ impl BlockBuilder {
     }
 }
 
+#[cold]
+fn value_too_long(key: &[u8], value: &[u8]) -> Error {
+    Error::ValueTooLong { key: KeyExcerpt::of(key), len: value.len(), limit: MAX_VALUE_LEN }
+}
+
 /// Bytes that grow at the end. There is room behind them, so that short pieces are written at known places
 /// instead of being handed to a general copy.
 #[derive(Debug, Default)]
@@ -341,24 +351,4 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.last_chunk_mut::<N>() {
         *to = *last;
     }
-}
-
-/// Length of the longest common prefix.
-#[inline]
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let chunks = a.chunks_exact(8).zip(b.chunks_exact(8));
-    let mut same = 0;
-    for (x, y) in chunks {
-        let (x, y) = (word(x), word(y));
-        if x != y {
-            return same + (x ^ y).trailing_zeros() as usize / 8;
-        }
-        same += 8;
-    }
-    same + a[same..].iter().zip(&b[same..]).take_while(|(x, y)| x == y).count()
-}
-
-#[inline]
-fn word(chunk: &[u8]) -> u64 {
-    u64::from_le_bytes(chunk.try_into().expect("chunks_exact(8) gives eight bytes"))
 }

@@ -3,9 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use whimbrel_mvcc::{Cursor, Digest, KeyRange, Snapshot};
+use whimbrel_mvcc::{Digest, KeyRange, Snapshot};
 
-use super::files::Merge;
 use super::pending::Piece;
 use crate::Error;
 use crate::block::BlockOptions;
@@ -49,14 +48,31 @@ pub(crate) struct Found {
 impl<'a> DeltaOut<'a> {
     /// Looks at one key: what the base has of it, and what it has now.
     fn look(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<(), Error> {
-        self.found.entries += 1;
-        self.found.bytes += (key.len() + new.map_or(0, <[u8]>::len)) as u64;
-        if self.found.entries == STEP {
-            self.tell()?;
-        }
-        if old == new {
-            return Ok(());
-        }
+        let bytes = (key.len() + new.map_or(0, <[u8]>::len)) as u64;
+        self.looked_at(1, bytes, &Digest::default())?;
+        if old == new { Ok(()) } else { self.change(key, old, new) }
+    }
+
+    /// Takes note of entries that were looked at, and of the digest of the old ones among them.
+    pub(super) fn looked_at(
+        &mut self,
+        entries: u64,
+        bytes: u64,
+        old: &Digest,
+    ) -> Result<(), Error> {
+        self.found.old.merge(old);
+        self.found.entries += entries;
+        self.found.bytes += bytes;
+        if self.found.entries >= STEP { self.tell() } else { Ok(()) }
+    }
+
+    /// Writes a key that has changed: what the base has of it, and what it has now.
+    pub(super) fn change(
+        &mut self,
+        key: &[u8],
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<(), Error> {
         let writer = match &mut self.open {
             Some(writer) => writer,
             none => none.insert(self.backup.delta(self.store, self.number, self.blocks)?),
@@ -144,29 +160,6 @@ impl<'a> DeltaOut<'a> {
             }
             if is_new {
                 after = new.next_entry();
-            }
-        }
-    }
-
-    /// Writes what differs between the files of the base and a snapshot, in the same range.
-    pub(crate) fn compared(&mut self, mut old: Merge<'_>, mut new: Cursor) -> Result<(), Error> {
-        old.step()?;
-        let mut after = new.next_entry();
-        loop {
-            let before = old.entry();
-            let Some((key, order)) = order(before, after) else { return Ok(()) };
-            let (is_old, is_new) = (order != Ordering::Greater, order != Ordering::Less);
-            let old_value = before.filter(|_| is_old).map(|(_, value)| value);
-            let new_value = after.filter(|_| is_new).map(|(_, value)| value);
-            if let Some(value) = old_value {
-                self.found.old.add(key, value);
-            }
-            self.look(key, old_value, new_value)?;
-            if is_new {
-                after = new.next_entry();
-            }
-            if is_old {
-                old.step()?;
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The content of a store as a chain of backups has it, read from the files in key order.
 
 use std::ops::Bound;
+use std::path::{Path, PathBuf};
 
 use whimbrel_mvcc::KeyRange;
 
 use crate::Error;
+use crate::block::Block;
 use crate::file::FileKind;
 use crate::manifest::FileRecord;
 use crate::open::Backup;
@@ -18,7 +20,7 @@ pub(crate) struct StoreFiles {
 }
 
 struct OpenFile {
-    backup: std::path::PathBuf,
+    backup: PathBuf,
     file: FileReader<Box<dyn Source>>,
 }
 
@@ -57,13 +59,122 @@ impl StoreFiles {
         Ok(())
     }
 
-    /// Reads the entries of a range, removed ones left out.
-    pub(crate) fn range(&self, range: &KeyRange) -> Result<Merge<'_>, Error> {
-        let mut streams = Vec::with_capacity(self.runs.len());
-        for run in &self.runs {
-            streams.push(Stream::begin(run, range)?);
+    /// The blocks of the first run that may have keys of a range. That run has nearly all there is.
+    pub(crate) fn blocks(&self, range: &KeyRange) -> Blocks<'_> {
+        Blocks::begin(self.runs.first().map_or(&[], Vec::as_slice), range)
+    }
+
+    /// Reads what the later runs have in a range.
+    pub(crate) fn later(&self, range: &KeyRange) -> Result<Merge<'_>, Error> {
+        let later = self.runs.iter().skip(1);
+        let streams: Result<Vec<_>, Error> = later.map(|run| Stream::begin(run, range)).collect();
+        Ok(Merge { streams: streams?, winner: None })
+    }
+}
+
+/// Whether a key does not lie beyond the upper end of a range.
+pub(crate) fn reaches(hi: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match hi {
+        Bound::Included(hi) => key <= hi.as_slice(),
+        Bound::Excluded(hi) => key < hi.as_slice(),
+        Bound::Unbounded => true,
+    }
+}
+
+/// Whether a key comes before the lower end of a range.
+pub(crate) fn is_before(lo: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match lo {
+        Bound::Included(lo) => key < lo.as_slice(),
+        Bound::Excluded(lo) => key <= lo.as_slice(),
+        Bound::Unbounded => false,
+    }
+}
+
+/// The blocks of a run, one after the other.
+pub(crate) struct Blocks<'f> {
+    run: &'f [OpenFile],
+    /// The next block: number of the file in the run, number of the block in it.
+    next: (usize, usize),
+}
+
+impl<'f> Blocks<'f> {
+    /// Begins with the first block that may have a key of the range.
+    fn begin(run: &'f [OpenFile], range: &KeyRange) -> Self {
+        let lo = match &range.lo {
+            Bound::Included(lo) | Bound::Excluded(lo) => lo.as_slice(),
+            Bound::Unbounded => &[],
+        };
+        let file = run.partition_point(|it| it.file.last_key() < lo);
+        let block = run.get(file).map_or(0, |it| it.file.block_from(lo));
+        let mut blocks = Self { run, next: (file, block) };
+        blocks.skip_ends();
+        blocks
+    }
+
+    /// Goes to the next file that has a block left.
+    fn skip_ends(&mut self) {
+        let (file, block) = &mut self.next;
+        while self.run.get(*file).is_some_and(|it| *block >= it.file.blocks()) {
+            (*file, *block) = (*file + 1, 0);
         }
-        Ok(Merge { streams, winner: None })
+    }
+
+    /// The first key of the next block; none when there is none.
+    pub(crate) fn next_key(&self) -> Option<&'f [u8]> {
+        let (file, block) = self.next;
+        self.run.get(file).map(|it| it.file.block_key(block))
+    }
+
+    /// Reads the next block, if there is one. Answers the directory of its backup as well.
+    pub(crate) fn read<'b>(
+        &mut self,
+        buffers: &'b mut Buffers,
+    ) -> Result<Option<(Block<'b>, &'f Path)>, Error>
+    where
+        'f: 'b,
+    {
+        let (file, block) = self.next;
+        let Some(OpenFile { backup, file }) = self.run.get(file) else { return Ok(None) };
+        self.next.1 += 1;
+        self.skip_ends();
+        let block = file.block(block, buffers).map_err(|error| error.within(backup))?;
+        Ok(Some((block, backup.as_path())))
+    }
+}
+
+/// Keys with values or without, one behind the other.
+#[derive(Default)]
+pub(crate) struct Kept {
+    bytes: Vec<u8>,
+    /// Where an entry begins, the length of its key, and of its value unless it is a remove.
+    entries: Vec<(usize, usize, Option<usize>)>,
+}
+
+impl Kept {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.entries.push((self.bytes.len(), key.len(), value.map(<[u8]>::len)));
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<(&[u8], Option<&[u8]>)> {
+        let (start, key_len, value_len) = *self.entries.get(at)?;
+        let (key, rest) = self.bytes[start..].split_at(key_len);
+        Some((key, value_len.map(|len| &rest[..len])))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of all keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 }
 
@@ -75,32 +186,23 @@ pub(crate) struct Merge<'f> {
 }
 
 impl Merge<'_> {
-    /// Goes to the next entry that is not removed. False at the end.
+    /// Goes to the next entry. False at the end.
     pub(crate) fn step(&mut self) -> Result<bool, Error> {
-        loop {
-            self.pass_current()?;
-            let mut winner: Option<(usize, &[u8])> = None;
-            for (at, stream) in self.streams.iter().enumerate() {
-                let Some((key, _)) = stream.entry() else { continue };
-                if winner.is_none_or(|(_, least)| key <= least) {
-                    winner = Some((at, key));
-                }
-            }
-            self.winner = winner.map(|(at, _)| at);
-            match self.winner {
-                None => return Ok(false),
-                Some(at) if self.streams[at].entry().is_some_and(|(_, value)| value.is_some()) => {
-                    return Ok(true);
-                }
-                Some(_) => {}
+        self.pass_current()?;
+        let mut winner: Option<(usize, &[u8])> = None;
+        for (at, stream) in self.streams.iter().enumerate() {
+            let Some((key, _)) = stream.entry() else { continue };
+            if winner.is_none_or(|(_, least)| key <= least) {
+                winner = Some((at, key));
             }
         }
+        self.winner = winner.map(|(at, _)| at);
+        Ok(self.winner.is_some())
     }
 
-    /// The current entry.
-    pub(crate) fn entry(&self) -> Option<(&[u8], &[u8])> {
-        let (key, value) = self.streams[self.winner?].entry()?;
-        Some((key, value?))
+    /// The current entry; without a value it is a remove.
+    pub(crate) fn entry(&self) -> Option<(&[u8], Option<&[u8]>)> {
+        self.streams[self.winner?].entry()
     }
 
     /// Leaves the current entry, in every stream that has its key.
@@ -119,77 +221,47 @@ impl Merge<'_> {
 
 /// Reads one run, block by block.
 struct Stream<'f> {
-    run: &'f [OpenFile],
+    blocks: Blocks<'f>,
     hi: Bound<Vec<u8>>,
-    /// The next block: number of the file in the run, number of the block in it.
-    next: (usize, usize),
     buffers: Buffers,
-    /// Keys and values of the block at hand, one behind the other.
-    bytes: Vec<u8>,
-    /// Where an entry begins, the length of its key, and of its value unless it is a remove.
-    entries: Vec<(usize, usize, Option<usize>)>,
+    /// The entries of the block at hand.
+    kept: Kept,
     at: usize,
 }
 
 impl<'f> Stream<'f> {
     fn begin(run: &'f [OpenFile], range: &KeyRange) -> Result<Self, Error> {
-        let lo = match &range.lo {
-            Bound::Included(lo) | Bound::Excluded(lo) => lo.as_slice(),
-            Bound::Unbounded => &[],
-        };
-        let file = run.partition_point(|it| it.file.last_key() < lo);
-        let block = run.get(file).map_or(0, |it| it.file.block_from(lo));
         let mut stream = Self {
-            run,
+            blocks: Blocks::begin(run, range),
             hi: range.hi.clone(),
-            next: (file, block),
             buffers: Buffers::default(),
-            bytes: Vec::new(),
-            entries: Vec::new(),
+            kept: Kept::default(),
             at: 0,
         };
         stream.load()?;
-        let excluded = matches!(range.lo, Bound::Excluded(_));
-        while stream.entry().is_some_and(|(key, _)| key < lo || (excluded && key == lo)) {
+        while stream.entry().is_some_and(|(key, _)| is_before(&range.lo, key)) {
             stream.step()?;
         }
         Ok(stream)
     }
 
     fn entry(&self) -> Option<(&[u8], Option<&[u8]>)> {
-        let (start, key_len, value_len) = *self.entries.get(self.at)?;
-        let (key, rest) = self.bytes[start..].split_at(key_len);
-        let inside = match &self.hi {
-            Bound::Included(hi) => key <= hi.as_slice(),
-            Bound::Excluded(hi) => key < hi.as_slice(),
-            Bound::Unbounded => true,
-        };
-        inside.then(|| (key, value_len.map(|len| &rest[..len])))
+        self.kept.get(self.at).filter(|(key, _)| reaches(&self.hi, key))
     }
 
     fn step(&mut self) -> Result<(), Error> {
         self.at += 1;
-        if self.at >= self.entries.len() { self.load() } else { Ok(()) }
+        if self.at >= self.kept.len() { self.load() } else { Ok(()) }
     }
 
     /// Takes the next block, if there is one.
     fn load(&mut self) -> Result<(), Error> {
-        self.bytes.clear();
-        self.entries.clear();
+        self.kept.clear();
         self.at = 0;
-        let (mut file, mut block) = self.next;
-        while self.run.get(file).is_some_and(|it| block >= it.file.blocks()) {
-            (file, block) = (file + 1, 0);
-        }
-        self.next = (file, block + 1);
-        let Some(open) = self.run.get(file) else { return Ok(()) };
-        let within = |error: Error| error.within(&open.backup);
-        let decoded = open.file.block(block, &mut self.buffers).map_err(within)?;
-        let mut walk = decoded.entries();
-        while let Some((key, value)) = walk.next_entry().map_err(within)? {
-            self.entries.push((self.bytes.len(), key.len(), value.map(<[u8]>::len)));
-            self.bytes.extend_from_slice(key);
-            self.bytes.extend_from_slice(value.unwrap_or_default());
+        let Some((block, backup)) = self.blocks.read(&mut self.buffers)? else { return Ok(()) };
+        let mut walk = block.entries();
+        while let Some((key, value)) = walk.next_entry().map_err(|error| error.within(backup))? {
+            self.kept.push(key, value);
         }
         Ok(())
     }

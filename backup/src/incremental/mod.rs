@@ -4,6 +4,7 @@
 //! and manifest checksum of the backup, never by a snapshot number: those begin anew with every process.
 
 mod changes;
+mod compare;
 mod files;
 mod pending;
 mod tracker;
@@ -271,7 +272,8 @@ impl Task<'_> {
         if let TaskPart::Whole { range, .. } = part {
             let range = range.clone();
             let task = export::Task { store, number, snapshot, range };
-            let record = write_shard(backup, &task, blocks, work)?;
+            let shard = write_shard(backup, &task, blocks, work)?;
+            let record = shard.map(|shard| backup.sync(shard)).transpose()?;
             return Ok(Done { record, kind: FileKind::Shard, found: Found::default() });
         }
         let found = Found::default();
@@ -281,7 +283,7 @@ impl Task<'_> {
             TaskPart::Range { base, name, range, .. } => {
                 // Opened for each range, so that no more files are open than threads need.
                 let files = StoreFiles::open(base, name)?;
-                out.compared(files.range(range)?, snapshot.range(range.clone()))?;
+                out.compare(&files, range, snapshot)?;
             }
             TaskPart::Whole { .. } => {}
         }

@@ -174,6 +174,15 @@ impl Segment {
     }
 }
 
+/// Checks that a record can have the key.
+#[inline]
+fn check_len(key: &[u8]) -> Result<(), BulkError> {
+    match key.len() {
+        ..=MAX_KEY_LEN => Ok(()),
+        len => Err(KeyTooLong { len }.into()),
+    }
+}
+
 /// Checks that `key` may follow.
 #[inline]
 fn check_order(last: Option<&[u8]>, key: &[u8]) -> Result<(), BulkError> {
@@ -191,9 +200,7 @@ pub(super) fn next_record(
     inline_len: usize,
     init: impl FnOnce(Record<'_>) -> u64,
 ) -> Result<OwnedRec, BulkError> {
-    if key.len() > MAX_KEY_LEN {
-        return Err(KeyTooLong { len: key.len() }.into());
-    }
+    check_len(key)?;
     check_order(last, key)?;
     let mut fresh = OwnedRec::new(key, inline_len, false);
     let cell = init(Record(fresh.record()));
@@ -290,6 +297,8 @@ pub struct SegmentBuilder {
     segment: Segment,
     gather: Vec<Gather>,
     held: Held,
+    /// Of the last key; 0 before the first.
+    head: u64,
 }
 
 impl SegmentBuilder {
@@ -303,7 +312,7 @@ impl SegmentBuilder {
     #[must_use]
     pub fn with_shape(shape: Shape) -> Self {
         crate::memory::prepare();
-        Self { segment: Segment::new(shape), gather: Vec::new(), held: Held::default() }
+        Self { segment: Segment::new(shape), gather: Vec::new(), held: Held::default(), head: 0 }
     }
 
     /// Adds a record behind all others. `init` as in [`List::find_or_insert`].
@@ -328,13 +337,42 @@ impl SegmentBuilder {
         init: impl FnOnce(Record<'_>) -> u64,
     ) -> Result<(), BulkError> {
         let fresh = next_record(self.segment.last_key(), key, inline_len, init)?;
+        self.take(fresh, head(key, 0));
+        Ok(())
+    }
+
+    /// As [`SegmentBuilder::push`], of a record with these bytes as its inline part and `cell` in its cell:
+    /// the shorter way where both are at hand.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// When the length of `inline` does not fit in 32 bits.
+    #[inline]
+    pub fn push_filled(&mut self, key: &[u8], inline: &[u8], cell: u64) -> Result<(), BulkError> {
+        check_len(key)?;
+        let next = head(key, 0);
+        // The first bytes tell most keys apart.
+        if next <= self.head {
+            check_order(self.segment.last_key(), key)?;
+        }
+        self.take(OwnedRec::filled(key, inline, cell), next);
+        Ok(())
+    }
+
+    /// Takes the record behind all others, whose key has this head.
+    #[inline]
+    fn take(&mut self, fresh: OwnedRec, head: u64) {
         // SAFETY: owned by the segment from here on.
         let record = unsafe { RecRef::protect(fresh.into_raw()) };
         self.segment.len += 1;
         self.segment.bytes += self.held.of(record);
         self.segment.last = Some(record);
+        self.head = head;
         self.add(0, record);
-        Ok(())
     }
 
     #[inline]

@@ -405,6 +405,28 @@ impl OwnedRec {
     /// When `inline_len` does not fit in 32 bits.
     #[inline]
     pub(super) fn new(key: &[u8], inline_len: usize, head: bool) -> Self {
+        let (fresh, inline) = Self::begin(key, inline_len, crate::EMPTY, head);
+        // SAFETY: the inline part is `inline_len` bytes long.
+        unsafe { memory::zero(inline, inline_len) };
+        fresh
+    }
+
+    /// A record with this in its cell and in its inline part.
+    ///
+    /// # Panics
+    ///
+    /// When the length of the inline part does not fit in 32 bits.
+    #[inline]
+    pub(super) fn filled(key: &[u8], inline: &[u8], cell: u64) -> Self {
+        let (fresh, to) = Self::begin(key, inline.len(), cell, false);
+        // SAFETY: the inline part is as long, and `inline` cannot overlap fresh memory.
+        unsafe { memory::copy(inline, to) };
+        fresh
+    }
+
+    /// A record whose inline part is still to be written, and where that lies.
+    #[inline]
+    fn begin(key: &[u8], inline_len: usize, cell: u64, head: bool) -> (Self, NonNull<u8>) {
         let key_len = u16::try_from(key.len()).expect("callers check the length of keys");
         let inline_bytes = u32::try_from(inline_len).expect("an inline part is below 4 GiB");
         let shape = Shape { key_len: key.len(), inline_len };
@@ -412,7 +434,7 @@ impl OwnedRec {
         // SAFETY: the header makes the size greater than zero.
         let ptr = unsafe { memory::allocate(layout) };
         let header = RecHeader {
-            cell: AtomicU64::new(crate::EMPTY),
+            cell: AtomicU64::new(cell),
             inline_len: inline_bytes,
             key_len,
             state: AtomicU8::new(0),
@@ -430,9 +452,7 @@ impl OwnedRec {
         unsafe { memory::copy(key, to) };
         // SAFETY: inside of the allocation, one past its end when the inline part is empty.
         let inline = unsafe { ptr.add(shape.inline_offset()) };
-        // SAFETY: the inline part is `inline_len` bytes long.
-        unsafe { memory::zero(inline, inline_len) };
-        Self(ptr.cast())
+        (Self(ptr.cast()), inline)
     }
 
     #[inline]
