@@ -132,7 +132,8 @@ fn of_engine(
             made.map(|report| export_report(&report))
         }
         Target::Repository(root, kind) => {
-            let made = engine.snapshot().back_up(root, *kind, &options, None);
+            let snapshot = engine.snapshot_named("backup");
+            let made = snapshot.back_up(root, *kind, &options, None);
             made.map(|report| repository_report(&report))
         }
     };

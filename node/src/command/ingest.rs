@@ -68,7 +68,7 @@ pub fn run(args: IngestArgs) -> Result<(), Error> {
     bar.finish();
     let done = done?;
     let bar = BackupBar::new("write");
-    let hold = clock.hold();
+    let hold = clock.hold_named("backup");
     let snapshots: Vec<_> = restored
         .stores
         .iter()

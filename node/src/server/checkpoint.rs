@@ -155,7 +155,7 @@ pub(crate) fn checkpoint(
     journal.turn_over().map_err(whimbrel_journal::Error::from)?;
     // The mark first: what it covers is in snapshots that are taken behind it.
     let mark = durable.mark();
-    let contents = slots.contents(&slots.clock().hold());
+    let contents = slots.contents(&slots.clock().hold_named("checkpoint"));
     let stores: Vec<_> =
         contents.into_iter().map(|(slot, snapshot)| (slot_store_name(slot), snapshot)).collect();
     // The checkpoint must not speak of records that a crash can take.
