@@ -110,10 +110,14 @@ impl<'h> Search<'h> {
     fn returned(&mut self, place: usize) -> Result<(), Refusal> {
         let configs = std::mem::take(&mut self.configs);
         let mut next = std::mem::take(&mut self.next);
+        let is_optional = self.pending[place].is_some_and(|pending| pending.is_optional());
         for config in &configs {
-            if config.is_done(place) {
-                next.insert(config.clone());
-            } else {
+            if is_optional || config.is_done(place) {
+                let mut config = config.clone();
+                config.set_done(place);
+                next.insert(config);
+            }
+            if !config.is_done(place) {
                 self.explore(config, place, |config, fits| {
                     if fits {
                         next.insert(config.clone());

@@ -163,6 +163,7 @@ impl Words<'_> {
             hints.extend(self.unwritten(step.key, found));
             hints.extend(self.lost_update(pending.op, step, found));
             hints.extend(self.stale(pending.op, step.key, found, holds));
+            hints.extend(self.over_newer(step.key, found, holds));
             hints.extend(self.half_batch(pending, step.key, holds));
             hints.extend(self.half_batch(pending, step.key, found));
         }
@@ -198,9 +199,23 @@ impl Words<'_> {
         late.then(|| format!("a stale answer: {} had returned before it began", self.op(newer)))
     }
 
-    /// The value is of a batch of which the operation shows something else too.
+    /// The value is of an ingest, and another was written after that had begun.
+    fn over_newer(&self, key: u16, found: Value, holds: Value) -> Option<String> {
+        let ingest = self.writer(key, found).filter(|op| op.kind == Kind::Ingest)?;
+        let is_begin = |op: &&Op| op.kind == Kind::Begin && op.ingest == ingest.ingest;
+        let begun = self.history.ops.iter().find(is_begin)?;
+        let newer = self.writer(key, holds)?;
+        let meanwhile = begun.respond < newer.invoke && newer.invoke < ingest.respond;
+        meanwhile.then(|| {
+            let newer = self.op(newer);
+            format!("an ingest over what was written since it began: {newer}")
+        })
+    }
+
+    /// The value is of a batch or an ingest of which the operation shows something else too.
     fn half_batch(&self, pending: &Pending<'_>, key: u16, value: Value) -> Option<String> {
-        let batch = self.writer(key, value).filter(|op| op.kind == Kind::Batch)?;
+        let many = |op: &&Op| matches!(op.kind, Kind::Batch | Kind::Ingest);
+        let batch = self.writer(key, value).filter(many)?;
         let written = |step: &Step| {
             let all = self.history.steps_of(batch);
             let same = |other: &Step| other.key == step.key && other.write.is_some();
@@ -209,7 +224,8 @@ impl Words<'_> {
         };
         let shown: Vec<bool> = pending.steps.iter().filter_map(written).collect();
         let half = shown.contains(&true) && shown.contains(&false);
-        half.then(|| format!("half a batch, unless overwritten: {}", self.op(batch)))
+        let what = if batch.kind == Kind::Ingest { "an ingest" } else { "a batch" };
+        half.then(|| format!("half {what}, unless overwritten: {}", self.op(batch)))
     }
 
     /// The operations that returned last before this one on the keys that are in the way.

@@ -10,9 +10,15 @@
 //! write which had returned, shows one that was called later, shows a write without one that came before
 //! it, or half a batch, has no place in any order.
 //!
-//! Numbers are part of it. A snapshot of number s ends the time of s, a batch of number n lies in the
-//! time of n; in the order that is looked for, these times never go back. With it the snapshots, by
-//! number, order the versions of each key.
+//! An *ingest* is two operations: its beginning, which is where "was there when it began" is, and its commit, which
+//! writes all keys of it that nobody has written in between, in the order that is looked for. So an ingest that is
+//! seen in part, one that wins over what came after its beginning, and one that loses to less than that have no
+//! place in any order either. What a batch with a precondition may do to an ingest before it is decided
+//! ([`Kind::Touch`]) is an operation of its own that may happen or not.
+//!
+//! Numbers are part of it. A snapshot of number s ends the time of s, a batch or an ingest of number n
+//! lies in the time of n; in the order that is looked for, these times never go back. With it the snapshots,
+//! by number, order the versions of each key.
 //!
 //! # Algorithm
 //!
@@ -57,6 +63,6 @@ mod subject;
 pub use check::{Checked, Refusal, check};
 pub use drive::{Plan, Report, Rounds, run};
 pub use explain::Violation;
-pub use op::{ABSENT, Expect, History, Kind, Log, Op, Step, Ticks, Value};
+pub use op::{ABSENT, Expect, History, Ingested, Kind, Log, Op, Step, Ticks, Value};
 pub use rng::Rng;
 pub use subject::{Subject, id_of, value_of};

@@ -1,5 +1,6 @@
 //! What a history is made of, and how threads record it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names what a key holds. Every write of a history should have one of its own.
@@ -85,6 +86,15 @@ pub enum Kind {
     Batch,
     /// The taking of a snapshot; its steps are what it showed, whenever it was read.
     Snapshot,
+    /// The beginning of an ingest; its steps name the keys that it is about.
+    Begin,
+    /// The commit of an ingest. A step whose key was written since the beginning does not count: the entry
+    /// has lost.
+    Ingest,
+    /// A batch with a precondition, met by an entry of an ingest on its first key, may write there once more
+    /// what is there, long before its own number is known: the entry has lost. Or it does not come to that.
+    /// [`History::new`] adds these.
+    Touch,
 }
 
 /// One operation: when it was called and returned, its steps, its number.
@@ -98,18 +108,30 @@ pub struct Op {
     pub invoke: u64,
     /// After the return.
     pub respond: u64,
-    /// The number of a snapshot or of a batch.
+    /// The number of a snapshot, a batch, or an ingest; of the hold that an ingest began with, if it is known.
     pub number: Option<u64>,
+    /// Of which ingest it is the beginning or the commit.
+    pub(crate) ingest: Option<u64>,
     pub(crate) first_step: u32,
     pub(crate) steps: u32,
 }
 
 impl Op {
-    /// Where the operation lies in the order of numbers: batches of n, then snapshots of n.
+    /// Where the operation lies in the order of numbers: batches and ingests of n, then snapshots of n.
     pub(crate) fn rank(&self) -> Option<u64> {
-        let after = u64::from(self.kind == Kind::Snapshot);
+        let after = u64::from(matches!(self.kind, Kind::Snapshot | Kind::Begin));
         self.number.map(|number| 2 * number + after)
     }
+
+    /// Whether the two have a moment in common.
+    fn overlaps(&self, from: u64, to: u64) -> bool {
+        self.invoke <= to && from <= self.respond
+    }
+}
+
+/// The keys of some steps, as bits.
+pub(crate) fn keys_of(steps: &[Step]) -> u128 {
+    steps.iter().fold(0, |bits, step| bits | 1 << step.key)
 }
 
 /// The one order of time of a history: every moment is another.
@@ -125,6 +147,22 @@ impl Ticks {
         // ORDERING: SeqCst; the operation between two moments must not leave them.
         self.0.fetch_add(1, Ordering::SeqCst)
     }
+}
+
+/// What the owner of an ingest knows of it.
+#[derive(Debug, Clone)]
+pub struct Ingested {
+    /// The moments before and after it began: before and after the hold was taken that says what was there.
+    pub begun: (u64, u64),
+    /// The number of that hold, where it is known.
+    pub base: Option<u64>,
+    /// The moments before the call of its commit and after the return.
+    pub committed: (u64, u64),
+    /// Its number.
+    pub number: u64,
+    /// What each entry did, unless its key was written since it began. To write what is there already is to
+    /// do nothing.
+    pub steps: Vec<Step>,
 }
 
 /// What one thread recorded.
@@ -176,9 +214,26 @@ impl Log {
             invoke,
             respond,
             number,
+            ingest: None,
             first_step: u32::try_from(first).expect("fewer than 2^32 steps"),
             steps: u32::try_from(self.steps.len() - first).expect("fewer than 2^32 steps"),
         });
+    }
+
+    /// Records an ingest that was committed. One that was cancelled is not recorded: nobody sees anything of it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Log::record`].
+    pub fn record_ingest(&mut self, ingest: &Ingested) {
+        let keys =
+            ingest.steps.iter().map(|step| Step { expect: Expect::Any, write: None, ..*step });
+        let first = self.ops.len();
+        self.record(Kind::Begin, ingest.begun, ingest.base, keys);
+        let steps = ingest.steps.iter().copied();
+        self.record(Kind::Ingest, ingest.committed, Some(ingest.number), steps);
+        let name = u64::from(self.thread) << 48 | first as u64;
+        self.ops[first..].iter_mut().for_each(|op| op.ingest = Some(name));
     }
 }
 
@@ -215,7 +270,31 @@ impl History {
                 history.push(op, steps.iter().copied());
             }
         }
+        history.add_touches();
         history
+    }
+
+    /// Adds what batches may have done to ingests. A batch has a precondition if its first step expects
+    /// something.
+    fn add_touches(&mut self) {
+        let ends = self.ops.iter().filter(|op| op.kind == Kind::Ingest);
+        let ends: HashMap<_, _> = ends.map(|op| (op.ingest, op.respond)).collect();
+        let begins = self.ops.iter().filter(|op| op.kind == Kind::Begin);
+        let ingests: Vec<(u128, u64, u64)> =
+            begins.map(|op| (keys_of(self.steps_of(op)), op.invoke, ends[&op.ingest])).collect();
+        let touch = |op: &Op| {
+            let first = self.steps_of(op).first().filter(|first| first.expect != Expect::Any)?;
+            let meets = |(keys, from, to): &(u128, u64, u64)| {
+                *keys & (1 << first.key) != 0 && op.overlaps(*from, *to)
+            };
+            let step = Step { expect: Expect::Any, write: None, ..*first };
+            let touch = Op { kind: Kind::Touch, number: None, ..*op };
+            ingests.iter().any(meets).then_some((touch, step))
+        };
+        let batches = self.ops.iter().filter(|op| op.kind == Kind::Batch);
+        for (op, step) in batches.filter_map(touch).collect::<Vec<_>>() {
+            self.push(op, std::iter::once(step));
+        }
     }
 
     pub(crate) fn push(&mut self, op: Op, steps: impl Iterator<Item = Step>) {
@@ -228,10 +307,10 @@ impl History {
         });
     }
 
-    /// Number of operations.
+    /// Number of operations that were recorded.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ops.len()
+        self.ops.len() - self.count(Kind::Touch)
     }
 
     /// Whether it has no operations.

@@ -1,29 +1,42 @@
 //! Goal: the checker refuses what no order explains, saying what is wrong, and accepts what one explains.
 //! Method: histories made by hand, each a few operations on two or three keys.
 
-use whimbrel_history::{ABSENT, History, Kind, Log, Refusal, Step, check};
+use whimbrel_history::{ABSENT, History, Ingested, Kind, Log, Refusal, Step, check};
 
 /// An operation: kind, from, to, number, steps.
 type Made<'s> = (Kind, u64, u64, Option<u64>, &'s [Step]);
 
-/// Operations of threads of their own.
-fn history(keys: usize, ops: &[Made<'_>]) -> History {
+/// Operations of threads of their own, and ingests.
+fn history(keys: usize, ingests: &[Ingested], ops: &[Made<'_>]) -> History {
     let logs = ops.iter().zip(1..).map(|((kind, from, to, number, steps), thread)| {
         let mut log = Log::new(thread);
         log.record(*kind, (*from, *to), *number, steps.iter().copied());
         log
     });
-    History::new(vec![ABSENT; keys], logs)
+    let ingests = ingests.iter().zip(100..).map(|(ingest, thread)| {
+        let mut log = Log::new(thread);
+        log.record_ingest(ingest);
+        log
+    });
+    History::new(vec![ABSENT; keys], logs.chain(ingests))
 }
 
 fn accepted(keys: usize, ops: &[Made<'_>]) {
-    let checked = check(&history(keys, ops)).unwrap_or_else(|refusal| panic!("{refusal}"));
-    assert_eq!(checked.operations, ops.len());
+    accepted_beside(&[], keys, ops);
+}
+
+fn accepted_beside(ingests: &[Ingested], keys: usize, ops: &[Made<'_>]) {
+    let checked = check(&history(keys, ingests, ops)).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(checked.operations, ops.len() + 2 * ingests.len());
 }
 
 /// Refused, and the explanation has all of these words.
 fn refused(keys: usize, ops: &[Made<'_>], words: &[&str]) {
-    match check(&history(keys, ops)) {
+    refused_beside(&[], keys, ops, words);
+}
+
+fn refused_beside(ingests: &[Ingested], keys: usize, ops: &[Made<'_>], words: &[&str]) {
+    match check(&history(keys, ingests, ops)) {
         Err(Refusal::Violation(violation)) => {
             let text = violation.to_string();
             for word in words {
@@ -317,4 +330,115 @@ fn absence_is_not_unique_and_still_decided() {
         ],
         &["key 0 was nothing", "key 0 holds #2", "7..8"],
     );
+}
+
+/// Keys 0 and 1 get the values 1 and 2. Begins at 10..11, is committed at 20..25 with number 5.
+fn ingest_of_two() -> Ingested {
+    Ingested {
+        begun: (10, 11),
+        base: None,
+        committed: (20, 25),
+        number: 5,
+        steps: vec![write(0, 1), write(1, 2)],
+    }
+}
+
+#[test]
+fn half_an_ingest_is_refused() {
+    use Kind::{Get, Snapshot};
+    let ingest = [ingest_of_two()];
+    let shown = [read(0, 1), read(1, ABSENT)];
+    refused_beside(
+        &ingest,
+        2,
+        &[(Snapshot, 22, 23, None, &shown)],
+        &["key 1 shows nothing", "half an ingest", "Ingest number 5 [key 0 := #1, key 1 := #2]"],
+    );
+    refused_beside(
+        &ingest,
+        2,
+        &[(Get, 21, 22, None, &[read(0, 1)]), (Get, 23, 24, None, &[read(1, ABSENT)])],
+        &["Get [key 1 was nothing]", "key 1 holds #2, from Ingest number 5"],
+    );
+    // Before its commit is called nothing is to be seen.
+    refused_beside(&ingest, 2, &[(Get, 12, 13, None, &[read(0, 1)])], &["Get [key 0 was #1]"]);
+    // All, or nothing.
+    let nothing = [read(0, ABSENT), read(1, ABSENT)];
+    let all = [read(0, 1), read(1, 2)];
+    accepted_beside(
+        &ingest,
+        2,
+        &[
+            (Snapshot, 21, 22, Some(4), &nothing),
+            (Snapshot, 23, 24, Some(5), &all),
+            (Get, 21, 22, None, &[read(0, ABSENT)]),
+            (Get, 23, 24, None, &[read(1, 2)]),
+        ],
+    );
+    // A snapshot of its number sees it.
+    refused_beside(&ingest, 2, &[(Snapshot, 21, 22, Some(5), &nothing)], &["numbers go back"]);
+}
+
+#[test]
+fn an_ingest_loses_to_what_came_after_its_beginning_and_to_nothing_else() {
+    use Kind::{Get, Put, Remove};
+    let ingest = [ingest_of_two()];
+    // Written meanwhile, and seen as the ingest's afterwards; or what came before, as not.
+    let won = (Get, 30, 31, None, &[read(0, 1)][..]);
+    let lost = (Get, 30, 31, None, &[read(0, 7)][..]);
+    for (from, to, wins) in [(0, 1, true), (12, 13, false), (9, 12, true), (9, 12, false)] {
+        let put = (Put, from, to, None, &[write(0, 7)][..]);
+        accepted_beside(&ingest, 2, &[put, if wins { won } else { lost }]);
+    }
+    let put = (Put, 12, 13, None, &[write(0, 7)][..]);
+    refused_beside(&ingest, 2, &[put, won], &["key 0 was #1", "an ingest over what was written"]);
+    let put = (Put, 0, 1, None, &[write(0, 7)][..]);
+    refused_beside(&ingest, 2, &[put, lost], &["key 0 was #7", "key 0 holds #1", "stale"]);
+    // A removal counts as well, though the key is as absent as it was when the ingest began.
+    let gone: &[Made<'_>] = &[
+        (Put, 12, 13, None, &[write(0, 7)]),
+        (Remove, 14, 15, None, &[Step::change(0, 7, ABSENT)]),
+        (Get, 30, 31, None, &[read(1, 2)]),
+    ];
+    let absent = (Get, 32, 33, None, &[read(0, ABSENT)][..]);
+    accepted_beside(&ingest, 2, &[gone, &[absent][..]].concat());
+    refused_beside(&ingest, 2, &[gone, &[won][..]].concat(), &["key 0 was #1"]);
+    // The hold that it began with has a number: what a later snapshot did not see came after it.
+    let based = [Ingested { begun: (0, 11), base: Some(3), ..ingest_of_two() }];
+    let ops: &[Made<'_>] = &[
+        (Put, 1, 9, None, &[write(0, 7)]),
+        (Kind::Snapshot, 0, 12, Some(3), &[read(0, ABSENT), read(1, ABSENT)]),
+    ];
+    accepted_beside(&based, 2, &[ops, &[lost][..]].concat());
+    refused_beside(&based, 2, &[ops, &[won][..]].concat(), &["key 0 was #1"]);
+}
+
+#[test]
+fn an_ingest_behind_writes_what_is_absent_only() {
+    use Kind::{Get, Put};
+    let steps = vec![Step::change(0, ABSENT, 1), Step::change(1, ABSENT, 2)];
+    let ingest = [Ingested { steps, ..ingest_of_two() }];
+    let after = (Get, 30, 31, None, &[read(1, 2)][..]);
+    accepted_beside(&ingest, 2, &[(Put, 12, 13, None, &[write(0, 7)]), after]);
+    refused_beside(&ingest, 2, &[(Put, 0, 1, None, &[write(0, 7)]), after], &["Ingest number 5"]);
+}
+
+#[test]
+fn a_batch_with_a_precondition_may_be_a_write_before_it_has_its_number() {
+    use Kind::{Batch, Get, Put};
+    let ingest = [ingest_of_two()];
+    let after = (Get, 30, 31, None, &[read(0, 7)][..]);
+    let put = (Put, 0, 1, None, &[write(0, 7)][..]);
+    // It failed, and has touched its first key or not; of another key it makes no difference.
+    let failed = (Batch, 12, 22, None, &[Step::differs(0, 8)][..]);
+    accepted_beside(&ingest, 2, &[put, failed, after]);
+    accepted_beside(&ingest, 2, &[put, failed, (Get, 30, 31, None, &[read(0, 1)])]);
+    let failed = (Batch, 12, 22, None, &[Step::differs(1, 8)][..]);
+    refused_beside(&ingest, 2, &[put, failed, after], &["key 0 holds #1"]);
+    // It ended before the ingest began.
+    let failed = (Batch, 2, 3, None, &[Step::differs(0, 8)][..]);
+    refused_beside(&ingest, 2, &[put, failed, after], &["key 0 holds #1"]);
+    // It took effect after the ingest, by what had been there before that.
+    let done = (Batch, 12, 28, Some(6), &[Step::change(0, 7, 9)][..]);
+    accepted_beside(&ingest, 2, &[put, done, (Get, 26, 27, None, &[read(0, 7)])]);
 }

@@ -8,11 +8,13 @@ mod mvcc_common;
 
 use mvcc_common::{A, Act, B, World, at, check_walked, explore_acts, walk};
 use whimbrel_loom_tests::Bound;
-use whimbrel_mvcc::{Batch, CompactReport};
+use whimbrel_mvcc::{Batch, CompactReport, IngestMode};
 
 const TWO: Bound = Bound::Preemptions(4);
 /// A batch, or a snapshot that is taken meanwhile.
 const MORE: Bound = Bound::Preemptions(3);
+/// An ingest.
+const INGEST: Bound = Bound::Preemptions(2);
 
 fn collect(world: &World) -> Vec<u8> {
     world.store.collect();
@@ -305,5 +307,117 @@ fn dropped_observation_against_collection() {
         // The next one may begin, and what was kept for the first one goes (checked by the world).
         collect(world);
         world.observe();
+    });
+}
+
+/// `A` has value 1, and a running ingest its version of value 2 on top of that.
+fn ingesting(world: &World) {
+    world.put(A, 1);
+    world.start_ingest(IngestMode::Over, &[(A, 2)]);
+}
+
+fn commit_and_collect(world: &World) -> Vec<u8> {
+    world.commit_ingest();
+    collect(world)
+}
+
+/// Walks, and checks at once, where the observed snapshot sees value 3 of `A`.
+fn walk_three(world: &World) -> Vec<u8> {
+    let observation = world.take_observation().expect("observed");
+    check_walked(walk(&observation), &world.told(), [3, 0]);
+    observation.finish().expect("the observer goes on");
+    vec![]
+}
+
+#[test]
+fn walk_against_commit_of_an_ingest_and_collection() {
+    let before: fn(&World) = |world| {
+        ingesting(world);
+        world.observe();
+    };
+    explore_acts(INGEST, before, &[commit_and_collect, walk_one], |world, _| {
+        told_nothing_else(world, 1);
+    });
+}
+
+#[test]
+fn observe_against_commit_of_an_ingest_and_collection() {
+    explore_acts(INGEST, ingesting, &[commit_and_collect, observe_and_walk], |world, saw| {
+        told_nothing_else(world, saw[1][0]);
+    });
+}
+
+/// What was written on the ingest has the lower number, and hides what the ingest has replaced.
+#[test]
+fn walk_of_a_write_on_an_ingest_against_collection() {
+    let before: fn(&World) = |world| {
+        ingesting(world);
+        world.put(A, 3);
+        world.observe();
+        world.commit_ingest();
+    };
+    let put_and_collect: Act = |world| {
+        world.put(A, 4);
+        collect_twice(world)
+    };
+    explore_acts(INGEST, before, &[put_and_collect, walk_three], |world, _| {
+        told_nothing_else(world, 3);
+    });
+}
+
+#[test]
+fn walk_against_cancellation_of_an_ingest_and_collection() {
+    let before: fn(&World) = |world| {
+        ingesting(world);
+        world.put(A, 3);
+        world.observe();
+        world.put(A, 4);
+    };
+    let cancel_and_collect: Act = |world| {
+        world.cancel_ingest();
+        collect_twice(world)
+    };
+    explore_acts(INGEST, before, &[cancel_and_collect, walk_three], |world, _| {
+        told_nothing_else(world, 3);
+    });
+}
+
+/// The snapshot is given up beside a write on the ingest; then that has its number, and what it replaced is
+/// collected. Walk and observer say the same, whichever it is.
+fn observe_commit_and_walk(world: &World) -> Vec<u8> {
+    world.observe();
+    commit_and_collect(world);
+    let observation = world.take_observation().expect("observed");
+    let ([walked, _], [told, _]) = (walk(&observation), world.told().values());
+    assert!(walked == 0 || told == 0 || walked == told, "walked {walked}, told {told}");
+    let seen = walked.max(told);
+    assert!(seen == 1 || seen == 3, "walked {walked}, told {told}");
+    observation.finish().expect("the observer goes on");
+    vec![seen]
+}
+
+#[test]
+fn observe_against_put_on_an_ingest() {
+    let put: Act = |world| {
+        world.put(A, 3);
+        vec![]
+    };
+    explore_acts(INGEST, ingesting, &[put, observe_commit_and_walk], |world, saw| {
+        assert_eq!(world.get(A), 3);
+        told_nothing_else(world, saw[1][0]);
+    });
+}
+
+#[test]
+fn observe_against_batch_on_an_ingest() {
+    let batch: Act = |world| {
+        let mut batch = Batch::new();
+        batch.put(&world.store, A, [3]);
+        batch.commit().expect("without a precondition");
+        vec![]
+    };
+    explore_acts(INGEST, ingesting, &[batch, observe_commit_and_walk], |world, saw| {
+        assert_eq!(world.get(A), 3);
+        told_nothing_else(world, saw[1][0]);
     });
 }

@@ -3,8 +3,9 @@
 use whimbrel_skiplist::{List, Record, Segment, SegmentBuilder};
 
 use crate::inline::InlineStamp;
+use crate::options::StoreOptions;
 use crate::stamp::StampWord;
-use crate::store::{Store, StoreOptions};
+use crate::store::Store;
 use crate::sync::atomic::Ordering;
 use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value};
 use crate::{Clock, Digest, Error};

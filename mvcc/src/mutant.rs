@@ -195,6 +195,10 @@ mutants! {
     RemovedUnobserved,
     /// A key that was removed in place ends without a word to the observer.
     EndedUnobserved,
+    /// The observer is told of a version although a newer one hides it from the observed number.
+    HiddenTold,
+    /// A collector passes a version without a number and leaves its floor, which the observed number may be above.
+    HidingNotRaised,
     /// An ingest gets its number when its first entry is in place.
     IngestSettledEarly,
     /// An ingest wins over what was written since it began.

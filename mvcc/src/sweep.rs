@@ -10,7 +10,7 @@ use crate::collect::{CollectReport, Collection, Collector};
 use crate::dead::Dead;
 use crate::mutant::{Mutant, planted};
 use crate::unlinks::Observed;
-use crate::version::{OwnRef, VersionRef};
+use crate::version::{Number, OwnRef, Raised, VersionRef};
 
 /// What stays until an observation ends is filed under this, which is no snapshot's number.
 const UNDER_OBSERVATION: u64 = u64::MAX;
@@ -45,7 +45,7 @@ impl Collector {
         while let (VersionRef::Own(above), Some(version)) = (newer, newer.older(record)) {
             let wanted = version.word() == entry.version_word();
             // As a reader comes down the chain: it takes the first whose number it has.
-            hidden |= self.hides(newer);
+            hidden = hidden || self.hides(newer);
             let dead = entry.dead.map_or(0, NonZeroU64::get);
             if wanted && !hidden && !entry.is_told && self.observes(entry.since(), dead) {
                 // What is below goes first.
@@ -78,10 +78,19 @@ impl Collector {
         self.observed.as_ref().is_some_and(|observed| observed.sees(born, dead))
     }
 
-    /// Whether a reader of the observed number goes no further than to this version.
+    /// Whether a reader of the observed number goes no further than to this version, which has others below
+    /// it. As that reader it raises the floor of one that has no number (invariant U4 of `unlinks.rs`).
     fn hides(&self, version: VersionRef<'_>) -> bool {
-        let observed = self.observed.as_ref().zip(version.settled_number());
-        observed.is_some_and(|(observed, number)| observed.has(number))
+        let Some(observed) = &self.observed else { return false };
+        match version.number() {
+            _ if planted(Mutant::HiddenTold) => false,
+            Number::Final(number) | Number::Ingested(number) => observed.has(number),
+            Number::Pending(_) if planted(Mutant::HidingNotRaised) => false,
+            Number::Pending(undecided) => match undecided.raise(observed.floor()) {
+                Raised::Final(number) => observed.has(number),
+                Raised::Pending | Raised::Changed => false,
+            },
+        }
     }
 
     /// Tells of what the observed number sees in a version with this number: itself, or, in a removal in

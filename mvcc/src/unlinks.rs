@@ -27,10 +27,14 @@
 //!   no `dead` number; the one above says it, and would say it wrongly for what lies below a gap.)
 //! - U3. v is unlinked after the observer has taken it and before it is told of another one of its store.
 //!   Where it answers that it has no room, v stays, and it is told again at another time.
+//! - U4. What lies above v has a number above S, or will have. Around an ingest that does not follow from the
+//!   number of the one directly above: what was written on a running ingest has a lower number than the ingest, and
+//!   may be decided, or lead to the number of its batch, after the ingest is done. So before it takes a version
+//!   for visible, the collector goes down the chain as a reader of S does: through the words of batches and
+//!   ingests, raising the floor above S of what is pending.
 //!
 //! The walk reads each key as a snapshot does: from the newest version down, past pending ones whose floor it
-//! raises above S, to the first with a number of at most S. Versions above v have numbers above S. So with v
-//! in the chain it takes v. Otherwise it read the word from which v was taken away (Release and Acquire,
+//! raises above S, to the first with a number of at most S. So with v in the chain it takes v (U4). Otherwise it read the word from which v was taken away (Release and Acquire,
 //! row V7), or found the key's record sealed or dropped, which is later still: it comes to the end of the chain
 //! (U2) and takes nothing, and the observer was told before (U1, U3). It never takes a version that is not visible
 //! at S; the observer is never told of one. A key may come from both, with the same value.
@@ -107,6 +111,11 @@ impl Observed {
     /// Whether what has this number is seen, unless it is hidden.
     pub(crate) fn has(&self, number: u64) -> bool {
         number <= self.number
+    }
+
+    /// The least number that is not seen.
+    pub(crate) fn floor(&self) -> u64 {
+        self.number + 1
     }
 
     /// Whether it was given up.

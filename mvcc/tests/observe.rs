@@ -6,62 +6,17 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod common;
+#[path = "common/walked.rs"]
+mod walked;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use common::{Rng, assert_clean};
-use whimbrel_mvcc::{
-    Batch, Clock, Error, Observation, Snapshot, Store, StoreOptions, UnlinkAnswer, UnlinkObserver,
-};
-
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// Keeps all that it is told.
-#[derive(Default)]
-struct Kept(Mutex<Entries>);
-
-impl UnlinkObserver for Kept {
-    fn unlinked(&self, key: &[u8], value: &[u8]) -> UnlinkAnswer {
-        let before = self.0.lock().unwrap().insert(key.to_vec(), value.to_vec());
-        assert_eq!(before, None, "told twice of {}", key.escape_ascii());
-        UnlinkAnswer::Taken
-    }
-}
-
-fn content(snapshot: &Snapshot) -> Entries {
-    snapshot.range(..).entries().collect()
-}
-
-fn walk(observation: &Observation) -> Entries {
-    walk_resting(observation, Duration::ZERO)
-}
-
-/// Rests before each of twenty ranges.
-fn walk_resting(observation: &Observation, rest: Duration) -> Entries {
-    let mut entries = Entries::new();
-    for range in observation.split(20) {
-        thread::sleep(rest);
-        let mut walk = observation.walk(range);
-        while walk.advance() {
-            entries.extend(walk.entries().map(|(key, value)| (key.to_vec(), value.to_vec())));
-        }
-        assert!(!walk.advance(), "it stays at its end");
-    }
-    entries
-}
-
-/// Walk and observer together; where both have a key they say the same.
-fn together(mut walked: Entries, kept: &Kept) -> Entries {
-    for (key, value) in kept.0.lock().unwrap().iter() {
-        let before = walked.insert(key.clone(), value.clone());
-        assert!(before.is_none_or(|before| before == *value), "of {}", key.escape_ascii());
-    }
-    walked
-}
+use walked::{Entries, Kept, StopOnDrop, content, together, walk, walk_resting};
+use whimbrel_mvcc::{Batch, Clock, Error, Store, StoreOptions, UnlinkAnswer, UnlinkObserver};
 
 fn filled(keys: u32) -> Store {
     let store = Store::new(&Clock::new());
@@ -320,12 +275,4 @@ fn walks_beside_writers_are_whole() {
     });
     assert!(missed.into_inner() > 0 && told.into_inner() > 0, "nothing was put to the test");
     stores.iter().for_each(assert_clean);
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -135,7 +135,7 @@ pub fn load(given: &Path, clock: &Clock, work: Work) -> Result<BTreeMap<Slot, St
                 slots.insert(slot, store);
             }
             Some(present) => {
-                let mut cursor = store.snapshot().range(..);
+                let mut cursor = store.snapshot_named("restore").range(..);
                 while let Some((key, value)) = cursor.next_entry() {
                     present
                         .put(key, value)

@@ -23,7 +23,7 @@ use whimbrel_backup::{
     Cancel, Error, ExportOptions, ExportReport, Progress, Work, export, export_non_intrusive,
     inspect, verify,
 };
-use whimbrel_mvcc::{Batch, Clock, Snapshot, Store, StoreOptions};
+use whimbrel_mvcc::{Batch, Clock, Ingest, IngestOptions, Snapshot, Store, StoreOptions};
 use whimbrel_recovery::{RestoreOptions, restore};
 
 fn content(snapshot: &Snapshot) -> Entries {
@@ -178,6 +178,34 @@ fn keys_that_are_dropped_before_the_walk_comes_are_in_the_backup() {
     assert!(deltas > u64::from(KEYS) / 2, "{deltas}");
     assert!(report.gc_deltas.iter().all(|delta| delta.store == "second"));
     check(dir.path(), &report, &expected);
+}
+
+#[test]
+fn what_an_ingest_replaces_during_the_export_is_in_the_backup() {
+    let store = filled(&Clock::new(), KEYS);
+    let ingest = Ingest::begin(&[&store], IngestOptions::new()).unwrap();
+    let mut part = ingest.part(&store).unwrap();
+    for n in 0..KEYS {
+        let put = if n % 3 == 0 { part.remove(&key(n)) } else { part.put(&key(n), b"ingested") };
+        put.unwrap();
+    }
+    drop(part);
+    // These win over it, and have lower numbers.
+    (0..KEYS).step_by(7).for_each(|n| store.put(&key(n), b"mine").unwrap());
+    let before = content(&store.snapshot());
+    let stores = vec![("s".to_owned(), store.snapshot())];
+    let step = move || {
+        ingest.commit().unwrap();
+        collect(&store);
+        let left = (0..KEYS).filter(|n| n % 3 != 0 || n % 7 == 0).count() as u64;
+        assert_eq!(store.stats().versions, left, "what it replaced is gone");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let options = after_first(step).with_gc_delta_memory(0);
+    let report = export_non_intrusive(stores, dir.path(), &options).unwrap();
+    let in_deltas: u64 = report.gc_deltas.iter().map(|delta| delta.entries).sum();
+    assert!(in_deltas > u64::from(KEYS) / 2, "most was gone before the walk came: {in_deltas}");
+    check(dir.path(), &report, &[before]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Ingest {
         if range.is_empty() {
             return Ok(());
         }
-        let now = self.clock.hold();
+        let now = self.clock.hold_named("ingest");
         for store in &self.stores {
             if let Some(key) = written(store, range, since, now.number()) {
                 return Err(Error::WrittenSince { store: store.number(), key, since });

@@ -132,8 +132,8 @@ fn of_engine(
             made.map(|report| export_report(&report))
         }
         Target::Repository(_, kind) => {
-            let shelf = location.create_shelf()?;
-            let made = engine.snapshot().back_up_on(&shelf, *kind, &options, None);
+            let (shelf, snapshot) = (location.create_shelf()?, engine.snapshot_named("backup"));
+            let made = snapshot.back_up_on(&shelf, *kind, &options, None);
             made.map(|report| repository_report(&report))
         }
     };

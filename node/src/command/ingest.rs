@@ -121,7 +121,7 @@ fn of_backup(from: &Path, to: &Path, args: &IngestArgs) -> Result<(), Error> {
     bar.finish();
     let done = done?;
     let bar = BackupBar::new("write");
-    let hold = clock.hold_named("ingest");
+    let hold = clock.hold_named("backup");
     let snapshots: Vec<_> = restored
         .stores
         .iter()

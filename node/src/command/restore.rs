@@ -64,7 +64,7 @@ pub fn run(args: RestoreArgs) -> Result<(), Error> {
     let restored = Engine::restore_from(&chain, &options);
     bar.finish();
     let Restored { engine, resume_token, .. } = restored?;
-    let digest = engine.snapshot().digest();
+    let digest = engine.snapshot_named("restore").digest();
     let rebuilt = started.elapsed();
     let bar = BackupBar::new("write");
     let options = ExportOptions::default().with_work(bar.work(&interrupt));

@@ -190,7 +190,7 @@ impl SlotKeeper for Durable {
         let first = self.journal.append(RecordBuilder::copy_begins(number, copy).bytes())?;
         copies.insert(slot, Copy { number: copy, first });
         drop(copies);
-        let mut cursor = store.snapshot().range(..);
+        let mut cursor = store.snapshot_named(&format!("copy of slot {slot}")).range(..);
         let mut part = RecordBuilder::copy_part(number, copy);
         while let Some((key, value)) = cursor.next_entry() {
             part.put(key, value);

@@ -120,7 +120,7 @@ impl Db {
 
     /// A snapshot taken now.
     pub(super) fn view(&self) -> Result<View, TourError> {
-        let snapshot = self.engine.snapshot();
+        let snapshot = self.engine.snapshot_named("tour");
         let view = snapshot
             .collection(self.collection.name())
             .map_err(|error| TourError::engine("taking a snapshot", &error))?;
