@@ -32,6 +32,10 @@ kill *ARGS:
 san *ARGS:
     ./ci/san.sh {{ARGS}}
 
+# Backups, restores, prunes and ingests, killed at random moments; arguments: kills, seed
+kill-backup *ARGS:
+    ./ci/kill-backup.sh {{ARGS}}
+
 # ThreadSanitizer over the stress tests, with a standard library built for it
 tsan *ARGS:
     ./ci/tsan.sh {{ARGS}}
@@ -40,11 +44,11 @@ tsan *ARGS:
 fuzz *ARGS:
     ./ci/fuzz.sh {{ARGS}}
 
-# Random damage of many bytes on backups, refused by every reader
+# Random damage of many bytes on backups and a journal, refused by every reader
 damage *ARGS:
     ./ci/damage.sh {{ARGS}}
 
-# The second reader of the format on the golden files
+# The second readers of the formats on the golden files
 format *ARGS:
     ./ci/format.sh {{ARGS}}
 

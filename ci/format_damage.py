@@ -58,5 +58,6 @@ def damage(backup):
     print(f"format: {backup}: {done} damages refused, each naming its file")
 
 
-for argument in sys.argv[1:]:
-    damage(argument)
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        damage(argument)

@@ -4,8 +4,9 @@
 #   ci/fuzz.sh [SECONDS [TARGET..]]   default 60 s for each target of fuzz/fuzz_targets
 #   ci/fuzz.sh --keep TARGET          adds what the last runs found to the kept corpus, as little as is needed
 #
-# Needs a nightly toolchain (`rustup toolchain install nightly`) and cargo-fuzz, which it installs below the
-# target directory when it is missing. A crash ends it; the input is in fuzz/artifacts then.
+# With a nightly toolchain where there is one, otherwise with the usual one, which is told that it may
+# (RUSTC_BOOTSTRAP). Installs cargo-fuzz below the target directory when it is missing, and Debian's g++ where
+# it may: libFuzzer is C++. A crash ends it; the input is in fuzz/artifacts then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
@@ -13,18 +14,27 @@ export CARGO_TARGET_DIR="${FUZZ_TARGET_DIR:-$target-fuzz}"
 export PATH="$CARGO_TARGET_DIR/tools/bin:$PATH"
 found="$CARGO_TARGET_DIR/corpus"
 
-if ! cargo +nightly --version >/dev/null 2>&1; then
-    echo "fuzz: missing: a nightly toolchain; install it with: rustup toolchain install nightly" >&2
-    exit 1
+if ! command -v c++ >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "fuzz: installing g++"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++ >/dev/null
+    fi
+    command -v c++ >/dev/null || { echo "fuzz: missing: a C++ compiler; install g++" >&2; exit 1; }
 fi
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "fuzz: installing cargo-fuzz into $CARGO_TARGET_DIR/tools"
     cargo install --quiet --locked --root "$CARGO_TARGET_DIR/tools" cargo-fuzz@0.13.1
 fi
+toolchain=()
+if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
+    toolchain=(+nightly)
+else
+    export RUSTC_BOOTSTRAP=1
+fi
 
 if [ "${1:-}" = "--keep" ]; then
     name="${2:?usage: ci/fuzz.sh --keep TARGET}"
-    cargo +nightly fuzz run --fuzz-dir fuzz "$name" "fuzz/corpus/$name" "$found/$name" -- \
+    cargo "${toolchain[@]}" fuzz run --fuzz-dir fuzz "$name" "fuzz/corpus/$name" "$found/$name" -- \
         -merge=1 -max_len=4096
     exit
 fi
@@ -41,7 +51,7 @@ for name in "${targets[@]}"; do
     echo "fuzz: $name for $seconds s"
     # The first directory takes what is found. One allocation above 64 MiB or more than 1 GiB in all is a
     # failure: inputs of 64 KiB justify at most 255 times their length.
-    cargo +nightly fuzz run --fuzz-dir fuzz "$name" "$found/$name" "fuzz/corpus/$name" -- \
+    cargo "${toolchain[@]}" fuzz run --fuzz-dir fuzz "$name" "$found/$name" "fuzz/corpus/$name" -- \
         -max_total_time="$seconds" -max_len=65536 -timeout=20 -malloc_limit_mb=64 -rss_limit_mb=1024 \
         -print_final_stats=1
 done

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod journal;
+
 use std::sync::Arc;
 
 use whimbrel_backup::Place;

@@ -22,6 +22,8 @@ pub const MAX_RECORD_LEN: usize = 1 << 30;
 pub(crate) const GROUP_FULL: usize = 1 << 20;
 /// Longest payload of a group: a full one but for a byte, and the longest record behind it.
 pub(crate) const MAX_GROUP_LEN: u64 = (GROUP_FULL + MAX_RECORD_LEN + VARINT_MAX) as u64;
+/// Greatest sequence. No journal comes near it, so what follows one that was read can be counted.
+pub(crate) const MAX_SEQUENCE: u64 = (1 << 63) - 1;
 /// Longest encoding of a record's length.
 const VARINT_MAX: usize = 5;
 

@@ -153,14 +153,20 @@ impl Opening<'_> {
             }
             headers.push(header);
         }
-        if headers[0].first > self.after + 1 {
+        if headers[0].first > self.needed() {
             return Err(self.missing(Found::Later(headers[0].first)));
         }
         Ok(Some(headers))
     }
 
+    /// Sequence of the first record that the checkpoint does not cover.
+    fn needed(&self) -> u64 {
+        // A checkpoint can say anything.
+        self.after.saturating_add(1)
+    }
+
     fn missing(&self, found: Found) -> Error {
-        Error::Missing { dir: self.storage.path(""), needed: self.after + 1, found }
+        Error::Missing { dir: self.storage.path(""), needed: self.needed(), found }
     }
 
     /// A journal where there is none.
@@ -186,7 +192,7 @@ impl Opening<'_> {
     /// Reads all segments that the checkpoint does not cover, and hands out their records.
     fn read(&mut self, headers: &[SegmentHeader], replay: Replay<'_>) -> Result<Tail, Error> {
         // The last one is read in any case: it says where the journal ends.
-        let covered = headers[1..].iter().take_while(|next| next.first <= self.after + 1).count();
+        let covered = headers[1..].iter().take_while(|next| next.first <= self.needed()).count();
         let mut tail = None;
         for (at, header) in headers.iter().enumerate().skip(covered) {
             tail = Some(self.read_segment(header, headers.get(at + 1), replay)?);

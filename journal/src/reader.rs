@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::error::{Damage, Error};
 use crate::format::{
-    BadHeader, GROUP_HEADER, GROUP_MARK, GroupHeader, MAX_GROUP_LEN, Records, SEGMENT_HEADER,
-    SegmentHeader, VERSION, payload_crc,
+    BadHeader, GROUP_HEADER, GROUP_MARK, GroupHeader, MAX_GROUP_LEN, MAX_SEQUENCE, Records,
+    SEGMENT_HEADER, SegmentHeader, VERSION, payload_crc,
 };
 use crate::storage::SegmentStorage;
 
@@ -71,6 +71,10 @@ impl<'a> SegmentReader<'a> {
         }
         if header.first == 0 {
             return Err(damaged(Damage::Malformed("sequences begin at 1")));
+        }
+        if header.first > MAX_SEQUENCE {
+            let (limit, got) = (MAX_SEQUENCE, header.first);
+            return Err(damaged(Damage::Limit { limit, got }));
         }
         Ok(Self {
             storage,
@@ -179,7 +183,7 @@ impl<'a> SegmentReader<'a> {
             let (expected, got) = (self.next, group.first);
             return Err(self.damaged(Damage::Chain { expected, got }));
         }
-        if group.count == 0 || group.first.checked_add(u64::from(group.count)).is_none() {
+        if group.count == 0 || group.next() > MAX_SEQUENCE {
             return Err(self.damaged(Damage::Malformed("the number of records")));
         }
         if group.proven > group.first || group.proven < self.proven {

@@ -288,3 +288,46 @@ fn random_damage_is_refused_or_leaves_a_beginning() {
     println!("{refused} refused, {cut} cut, {untouched} as before");
     assert!(refused > 0 && cut > 0);
 }
+
+/// A checkpoint's mark, and a header whose checksum somebody made right, can say anything.
+#[test]
+fn sequences_beyond_all_counting_are_refused() {
+    let sample = sample();
+    let identity = Identity::from_bytes(*b"sixteen birds fl");
+    let open = |image: &Image, sequence| {
+        let mark = Mark { identity, sequence };
+        replay(&Double::of(image), SyncPolicy::Always, Some(&mark)).map(|_| ()).unwrap_err()
+    };
+    let error = open(&sample.image, u64::MAX);
+    assert!(matches!(error, Error::Missing { found: Found::End(9), .. }), "{error}");
+    // A journal whose first record has the last number of all: none could follow.
+    let mut header = sample.image[FIRST][..HEADER].to_vec();
+    header[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+    let seed = crc32c::crc32c(&header[..60]);
+    header[60..].copy_from_slice(&seed.to_le_bytes());
+    let error = open(&Image::from([(FIRST.to_owned(), header)]), u64::MAX - 1);
+    let limit = matches!(error, Error::Damaged { offset: 0, damage: Damage::Limit { .. }, .. });
+    assert!(limit, "{error}");
+}
+
+/// A group is found to have been durable wherever the header that says so lies: the search looks at 64 KiB
+/// together, and a header may begin in one piece and end in the next.
+#[test]
+fn the_proof_behind_a_long_group_is_found_at_every_place() {
+    const SEARCHED: usize = 1 << 16;
+    for behind in SEARCHED - GROUP_HEADER..=SEARCHED {
+        let double = Double::default();
+        let options = options(SyncPolicy::Always).with_segment_bytes(1 << 20);
+        let opened = Journal::open_in(double.shared(), &options, None, |_, _| Ok(()));
+        let (journal, _) = opened.unwrap();
+        // Three bytes say how long the record is.
+        for len in [behind - GROUP_HEADER - 3, 1] {
+            let sequence = journal.append(&vec![7; len]).unwrap();
+            journal.wait(sequence).unwrap();
+        }
+        drop(journal);
+        let mut image = double.image();
+        image.get_mut(FIRST).unwrap()[HEADER + GROUP_HEADER + 100] ^= 1;
+        assert_refused(open(&image), &format!("the next group {behind} bytes behind"));
+    }
+}

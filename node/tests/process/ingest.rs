@@ -2,27 +2,26 @@
 //! leave the old state or the new one, whole, whatever moment they are killed or interrupted at.
 //!
 //! Method: the binary as a process of its own, against backups that the test writes; SIGKILL and SIGINT at random
-//! moments, after which the source is what it was and the target is a whole backup of the new state or none.
+//! moments, half of them from the moment on at which it has begun to write, after which the source is what it was and
+//! the target is a whole backup of the new state or none. `WHIMBREL_KILLS` and `WHIMBREL_SEED` are the deaths and the
+//! seed of their moments; `ci/kill-backup.sh` kills 1,000.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 use whimbrel_backup::{Error, ExportOptions, export, verify};
 use whimbrel_mvcc::{Clock, Store};
 use whimbrel_recovery::{RestoreOptions, restore};
 
-use crate::common::{WHIMBREL, arg, whimbrel_fails, whimbrel_succeeds};
+use crate::common::{arg, whimbrel_fails, whimbrel_succeeds};
+use crate::moments::{Moments, Signal, Victim, kills};
 
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Rounds, each with one death, and one interruption in four.
-const ROUNDS: u32 = 24;
+/// Deaths unless told otherwise, one in four an interruption.
+const DEATHS: u64 = 24;
 
 /// A backup of stores of these names, each with the same content.
 fn backup(dir: &Path, names: &[&str], content: &Content) {
@@ -127,15 +126,9 @@ fn ingest_args<'a>(from: &'a Path, to: &'a Path, sorted: &'a Path) -> [&'a str; 
     ["ingest", "--from", arg(from), "--to", arg(to), arg(sorted)]
 }
 
-/// How long the process runs when nobody disturbs it.
-fn undisturbed(args: &[&str]) -> Duration {
-    let begin = Instant::now();
-    whimbrel_succeeds(args);
-    begin.elapsed()
-}
-
 #[test]
 fn killed_at_any_moment_there_is_the_old_state_or_the_new_one() {
+    let (deaths, mut moments) = (kills(DEATHS), Moments::new());
     let dir = tempdir().expect("a temporary directory");
     let at = |name: &str| dir.path().join(name);
     let (old, new) = (numbered(20_000, "old"), numbered(30_000, "new"));
@@ -148,28 +141,16 @@ fn killed_at_any_moment_there_is_the_old_state_or_the_new_one() {
     fs::write(&input, lines).expect("writable");
     whimbrel_succeeds(&["sort", arg(&input), "--to", arg(&sorted), "--memory", "1"]);
     let first = at("0");
-    let all = undisturbed(&ingest_args(&from, &first, &sorted));
+    let victim = Victim::measure(&ingest_args(&from, &first, &sorted), &|| first.exists());
     assert_eq!(content(&first, "birds"), new);
-    let random = RandomState::new();
-    let (mut whole, mut none) = (0, 0);
-    for round in 1..=ROUNDS {
+    let (mut whole, mut none, mut torn) = (0, 0, 0);
+    for round in 1..=deaths {
         let to = at(&round.to_string());
-        let mut child = Command::new(WHIMBREL)
-            .args(ingest_args(&from, &to, &sorted))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
-        let part = u32::try_from(random.hash_one(round) % 1100).expect("small");
-        thread::sleep(all * part / 1000);
+        let begun = || to.exists();
+        let begun = (round % 8 < 4).then_some(&begun as &dyn Fn() -> bool);
         let interrupted = round % 4 == 0;
-        if interrupted {
-            let pid = child.id().to_string();
-            let _ = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
-        } else {
-            child.kill().expect("it can be killed");
-        }
-        let status = child.wait().expect("it ends");
+        let signal = if interrupted { Signal::Interrupt } else { Signal::Kill };
+        let status = victim.end(&ingest_args(&from, &to, &sorted), signal, &mut moments, begun);
         match verify(&to) {
             Ok(report) => {
                 assert_eq!(report.entries, new.len() as u64);
@@ -178,15 +159,21 @@ fn killed_at_any_moment_there_is_the_old_state_or_the_new_one() {
             }
             Err(Error::NoManifest { .. } | Error::Io { .. }) => {
                 assert!(!status.success(), "it said that it was done");
-                none += 1;
+                if to.exists() { torn += 1 } else { none += 1 }
             }
-            Err(torn) => panic!("round {round}: {torn}"),
+            Err(error) => panic!("round {round}: {error}"),
         }
         if interrupted && to.exists() && status.code() == Some(130) {
             assert_eq!(fs::read_dir(&to).expect("readable").count(), 0, "files were left behind");
         }
+        if to.exists() {
+            fs::remove_dir_all(&to).expect("it can be removed");
+        }
     }
     assert_eq!(verify(&from).expect("the old one is whole").entries, old.len() as u64);
-    println!("{ROUNDS} deaths: {none} before the new state, {whole} after");
-    assert!(none > 0);
+    println!("{deaths} deaths: {none} not begun, {torn} without a manifest, {whole} whole");
+    assert!(none + torn > 0);
+    if deaths >= 200 {
+        assert!(torn > 0 && whole > 0, "{torn} torn, {whole} whole");
+    }
 }

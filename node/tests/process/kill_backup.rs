@@ -9,13 +9,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
-use crate::common::{WHIMBREL, arg, whimbrel, whimbrel_fails, whimbrel_succeeds};
+use crate::common::{arg, whimbrel, whimbrel_fails, whimbrel_succeeds};
+use crate::moments::{Moments, Signal, Victim, kills};
 
 /// Kills unless told otherwise.
 const KILLS: u64 = 16;
@@ -26,51 +24,6 @@ fn entries(place: &Path) -> u64 {
     let said = whimbrel_succeeds(&["verify", arg(place), "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said).expect("--json prints JSON");
     said["report"]["entries"].as_u64().expect("a number of entries")
-}
-
-/// The next number of a sequence that a seed begins (splitmix64).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-fn start(args: &[&str]) -> Child {
-    let mut command = Command::new(WHIMBREL);
-    command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("the binary starts")
-}
-
-/// Waits until the process is done or `begun`; true when it is not done.
-fn runs_until(child: &mut Child, begun: impl Fn() -> bool) -> bool {
-    while !begun() {
-        if child.try_wait().expect("it is a child").is_some() {
-            return false;
-        }
-        thread::sleep(Duration::from_micros(50));
-    }
-    true
-}
-
-/// Starts the command and kills it: after `delay`, counted from its start or from `begun` on.
-fn kill(args: &[&str], delay: Duration, begun: Option<&dyn Fn() -> bool>) {
-    let mut child = start(args);
-    if begun.is_none_or(|begun| runs_until(&mut child, begun)) {
-        thread::sleep(delay);
-    }
-    let _ = child.kill();
-    child.wait().expect("it is a child");
-}
-
-/// How long a whole run takes, and how long before its end it began to write.
-fn measure(args: &[&str], begun: &dyn Fn() -> bool) -> (Duration, Duration) {
-    let (started, mut child) = (Instant::now(), start(args));
-    runs_until(&mut child, begun);
-    let began = started.elapsed();
-    assert!(child.wait().expect("it is a child").success(), "{args:?}");
-    (started.elapsed(), started.elapsed() - began)
 }
 
 /// Number of checkpoints in the directory of an engine, complete or not.
@@ -86,10 +39,7 @@ fn backup<'a>(engine: &'a Path, to: &'a Path) -> [&'a str; 5] {
 
 #[test]
 fn a_kill_at_any_moment_leaves_the_old_complete_state_or_the_new() {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let (kills, mut state) = (number("WHIMBREL_KILLS", KILLS), number("WHIMBREL_SEED", 1));
+    let (kills, mut moments) = (kills(KILLS), Moments::new());
     let folder = tempdir().expect("a temporary folder");
     let [data, engine, kept] = ["data.csv", "engine", "kept"].map(|name| folder.path().join(name));
     let rows: String = (0..ROWS).map(|i| format!("{i},name{}\n", i * 7919 % 40_009)).collect();
@@ -99,23 +49,18 @@ fn a_kill_at_any_moment_leaves_the_old_complete_state_or_the_new() {
 
     let first = folder.path().join("first");
     let restore = ["restore", "--from", arg(&first), "--to", arg(&kept)];
-    let backup_times = measure(&backup(&engine, &first), &|| first.exists());
-    let restore_times = measure(&restore, &|| kept.exists());
+    let backing_up = Victim::measure(&backup(&engine, &first), &|| first.exists());
+    let restoring = Victim::measure(&restore, &|| kept.exists());
 
     let (mut none, mut torn, mut complete, mut replaced) = (0, 0, 0, 0);
     for round in 1..=kills {
-        let is_backup = round % 2 == 1;
         let from_begin = round % 4 < 2;
-        let (all, writing) = if is_backup { backup_times } else { restore_times };
-        // A little longer than it takes, so that the end is met as well.
-        let span = if from_begin { writing } else { all } * 5 / 4;
-        let nanos = u64::try_from(span.as_nanos()).expect("seconds at most").max(1);
-        let delay = Duration::from_nanos(next(&mut state) % nanos);
-        if is_backup {
+        if round % 2 == 1 {
             let to = folder.path().join(format!("backup-{round}"));
             let begun = || to.exists();
             let args = backup(&engine, &to);
-            kill(&args, delay, from_begin.then_some(&begun as &dyn Fn() -> bool));
+            let begun = from_begin.then_some(&begun as &dyn Fn() -> bool);
+            backing_up.end(&args, Signal::Kill, &mut moments, begun);
             let output = whimbrel(&["verify", arg(&to)]);
             if output.status.success() {
                 assert_eq!(entries(&to), whole, "round {round}");
@@ -136,7 +81,8 @@ fn a_kill_at_any_moment_leaves_the_old_complete_state_or_the_new() {
         } else {
             let before = checkpoints(&kept);
             let begun = || checkpoints(&kept) != before;
-            kill(&restore, delay, from_begin.then_some(&begun as &dyn Fn() -> bool));
+            let begun = from_begin.then_some(&begun as &dyn Fn() -> bool);
+            restoring.end(&restore, Signal::Kill, &mut moments, begun);
             // `verify` takes the newest complete checkpoint.
             assert_eq!(entries(&kept), whole, "round {round}");
             replaced += u64::from(checkpoints(&kept) != before);
