@@ -17,24 +17,8 @@ if [ ${#backups[@]} -eq 0 ]; then
     journals=(journal/tests/golden/v1)
 fi
 
-make_venv() {
-    rm -rf "$venv"
-    python3 -m venv "$venv" >/dev/null 2>&1 && "$venv/bin/python" -m pip --version >/dev/null 2>&1
-}
-
-if ! "$venv/bin/python" -c "import lz4.block, xxhash" >/dev/null 2>&1; then
-    if ! command -v python3 >/dev/null || ! make_venv; then
-        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-            echo "format: installing python3-venv"
-            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
-        fi
-        if ! make_venv; then
-            echo "format: missing: python3 with venv and pip; install Debian's package python3-venv" >&2
-            exit 1
-        fi
-    fi
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
-fi
+source ci/need.sh
+need_venv "$venv" lz4.block,xxhash "${packages[@]}"
 
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT

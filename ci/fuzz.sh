@@ -14,13 +14,8 @@ export CARGO_TARGET_DIR="${FUZZ_TARGET_DIR:-$target-fuzz}"
 export PATH="$CARGO_TARGET_DIR/tools/bin:$PATH"
 found="$CARGO_TARGET_DIR/corpus"
 
-if ! command -v c++ >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "fuzz: installing g++"
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++ >/dev/null
-    fi
-    command -v c++ >/dev/null || { echo "fuzz: missing: a C++ compiler; install g++" >&2; exit 1; }
-fi
+source ci/need.sh
+need c++ g++
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "fuzz: installing cargo-fuzz into $CARGO_TARGET_DIR/tools"
     cargo install --quiet --locked --root "$CARGO_TARGET_DIR/tools" cargo-fuzz@0.13.1
