@@ -75,6 +75,10 @@ mod inspect;
 mod load;
 pub mod location;
 pub mod manifest;
+#[cfg(not(whimbrel_loom))]
+mod mutant;
+#[cfg(whimbrel_loom)]
+pub mod mutant;
 mod non_intrusive;
 mod open;
 mod pace;
