@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Plants each defect of src/mutant.rs of skiplist, mvcc and journal in turn and explores the models
+# Plants each defect of src/mutant.rs of skiplist, mvcc, journal and backup in turn and explores the models
 # that ci/mutants.txt lists for it, until one fails. Prints a table: defect, the model that finds it, the
 # executions until then.
 #
@@ -25,6 +25,7 @@ names_in() { sed -n '/^mutants! {/,/^}/s/^    \([A-Z][A-Za-z]*\),$/\1/p' "$1"; }
 names_in skiplist/src/mutant.rs >"$work/names"
 names_in mvcc/src/mutant.rs >>"$work/names"
 names_in journal/src/mutant.rs >>"$work/names"
+names_in backup/src/mutant.rs >>"$work/names"
 grep -v -e '^#' -e '^$' ci/mutants.txt >"$work/list"
 cut -d' ' -f1 "$work/list" >"$work/listed"
 if ! diff <(sort "$work/names") <(sort "$work/listed") >"$work/diff" || [ ! -s "$work/names" ]; then

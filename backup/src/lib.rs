@@ -76,6 +76,10 @@ mod inspect;
 mod load;
 pub mod location;
 pub mod manifest;
+#[cfg(not(whimbrel_loom))]
+mod mutant;
+#[cfg(whimbrel_loom)]
+pub mod mutant;
 mod non_intrusive;
 #[cfg(feature = "s3")]
 pub mod object;

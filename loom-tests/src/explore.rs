@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Instant;
 
+use whimbrel_backup::mutant as backup;
 use whimbrel_journal::mutant as journal;
 use whimbrel_mvcc::mutant as mvcc;
 use whimbrel_skiplist::model as skiplist;
@@ -26,7 +27,7 @@ pub enum Bound {
 ///
 /// When an execution fails, or the environment names an unknown bound or defect.
 pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
-    let (in_list, in_store, in_journal) = chosen();
+    let (in_list, in_store, in_journal, in_backup) = chosen();
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
     if builder.preemption_bound.is_none()
@@ -45,20 +46,29 @@ pub fn explore(bound: Bound, model: impl Fn() + Send + Sync + 'static) {
         skiplist::plant(in_list);
         mvcc::plant(in_store);
         journal::plant(in_journal);
+        backup::plant(in_backup);
         model();
     });
     drop(counter);
 }
 
+type Chosen = (
+    Option<skiplist::Mutant>,
+    Option<mvcc::Mutant>,
+    Option<journal::Mutant>,
+    Option<backup::Mutant>,
+);
+
 /// The defect that the environment names, in the crate that has it.
-fn chosen() -> (Option<skiplist::Mutant>, Option<mvcc::Mutant>, Option<journal::Mutant>) {
-    let Ok(name) = std::env::var("WHIMBREL_MUTANT") else { return (None, None, None) };
+fn chosen() -> Chosen {
+    let Ok(name) = std::env::var("WHIMBREL_MUTANT") else { return (None, None, None, None) };
     let chosen = (
         skiplist::Mutant::by_name(&name),
         mvcc::Mutant::by_name(&name),
         journal::Mutant::by_name(&name),
+        backup::Mutant::by_name(&name),
     );
-    assert_ne!(chosen, (None, None, None), "there is no mutant called {name}");
+    assert_ne!(chosen, (None, None, None, None), "there is no mutant called {name}");
     chosen
 }
 

@@ -20,12 +20,13 @@
 //!   what was drained afterwards is kept.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use whimbrel_mvcc::{Barrier, Capture, CaptureOptions, Snapshot, Store};
 
 use super::pending::Pending;
 use crate::manifest::Link;
+use crate::mutant::{Mutant, planted};
+use crate::sync::pause;
 
 /// Entries of a store for each interval that its capture can mark at least.
 const ENTRIES_PER_BUCKET: usize = 64;
@@ -192,7 +193,9 @@ impl Tracker {
 
     /// Takes note of all writes that these snapshots see. Before [`changes`](Self::changes).
     pub(crate) fn collect(&mut self, snapshots: &[(String, Snapshot)]) {
-        quiesce(snapshots.iter().map(|(_, snapshot)| snapshot.store()));
+        if !planted(Mutant::CollectedNotAwaited) {
+            quiesce(snapshots.iter().map(|(_, snapshot)| snapshot.store()));
+        }
         let most = (self.options.max_bytes / self.followed.len().max(1)).max(LEAST_BYTES);
         for followed in self.followed.values_mut() {
             followed.late.add(followed.capture.drain(), most);
@@ -218,13 +221,44 @@ impl Tracker {
             snapshots.iter().map(|(name, snapshot)| (name.as_str(), snapshot)).collect();
         for (name, followed) in &mut self.followed {
             let snapshot = shown.get(name.as_str()).filter(|it| it.store().is(&followed.store));
-            let snapshot = snapshot.filter(|it| it.number() >= followed.since);
+            let since = if planted(Mutant::SinceIgnored) { 0 } else { followed.since };
+            let snapshot = snapshot.filter(|it| it.number() >= since);
             followed.base = snapshot.map(|snapshot| (*snapshot).clone());
-            if snapshot.is_some_and(|snapshot| snapshot.number() >= followed.drained_at) {
+            let drained_at =
+                if planted(Mutant::DrainedAtIgnored) { 0 } else { followed.drained_at };
+            if snapshot.is_some_and(|snapshot| snapshot.number() >= drained_at) {
                 // T3.
                 followed.pending = Pending::default();
             }
+            if planted(Mutant::LateForgotten) {
+                followed.late = Pending::default();
+            }
         }
+    }
+}
+
+/// What models drive.
+#[cfg(whimbrel_loom)]
+impl Tracker {
+    /// Backs up one store as far as a tracker has to do with it: answers with the keys that the backup of this
+    /// snapshot would look at, none where it would compare, and makes the snapshot the base.
+    pub fn back_up(&mut self, name: &str, snapshot: &Snapshot) -> Option<Vec<Vec<u8>>> {
+        use super::pending::Piece;
+
+        let snapshots = [(name.to_owned(), snapshot.clone())];
+        self.collect(&snapshots);
+        let changes = self.base.and_then(|base| self.changes(base, name, snapshot));
+        let number = self.base.map_or(0, |base| base.crc32c + 1);
+        self.rebase(Link { id: crate::shard::BackupId([0; 16]), crc32c: number }, &snapshots);
+        let pieces = |changes: Changes| -> Vec<Vec<u8>> {
+            let pieces = changes.pending.pieces(usize::MAX, |range| vec![range]);
+            let keys = pieces.into_iter().flat_map(|piece| match piece {
+                Piece::Keys(keys) => keys.to_vec(),
+                Piece::Span(range) => unreachable!("{range:?} above the budget"),
+            });
+            keys.collect()
+        };
+        changes.map(pieces)
     }
 }
 
@@ -241,7 +275,7 @@ fn quiesce<'s>(stores: impl Iterator<Item = &'s Store>) {
     for barrier in barriers {
         let ticket = barrier.ticket();
         while !barrier.poll(ticket) {
-            std::thread::sleep(Duration::from_micros(50));
+            pause();
         }
     }
 }
