@@ -120,6 +120,7 @@ fn what_clients_write_meanwhile_wins_and_all_appears_at_one_moment() {
             let mut client = Client::connect(node.address()).expect("it serves");
             let mut rounds = 0_u64;
             // Every hundredth key, again and again.
+            // ORDERING: Relaxed; the flag ends the loops, and publishes nothing.
             while !stop.load(Ordering::Relaxed) {
                 for number in (0..KEYS).step_by(100) {
                     let key = key(number);
@@ -136,6 +137,7 @@ fn what_clients_write_meanwhile_wins_and_all_appears_at_one_moment() {
                 matches!(reply, OwnedFrame::BulkString(_))
             };
             // Whoever has read one entry finds the others.
+            // ORDERING: Relaxed; as in the writer.
             while !stop.load(Ordering::Relaxed) {
                 let numbers = [1, KEYS - 1, KEYS / 2 + 1, 2];
                 let found: Vec<bool> = numbers.iter().map(|number| get(*number)).collect();
@@ -144,6 +146,7 @@ fn what_clients_write_meanwhile_wins_and_all_appears_at_one_moment() {
         });
         thread::sleep(Duration::from_millis(100));
         json(&["ingest", "--node", node.address(), arg(&file)]);
+        // ORDERING: Relaxed; as in the writer.
         stop.store(true, Ordering::Relaxed);
         written = writer.join().expect("it ends");
         reader.join().expect("it ends");
