@@ -79,6 +79,12 @@ impl<'g> Entry<'g> {
         Self { word: Self::word_of(record, self.hint()), protected: PhantomData }
     }
 
+    /// Bytes between the beginnings of both records.
+    #[inline]
+    pub(super) fn distance(self, other: Self) -> u64 {
+        (self.word & ADDRESS).abs_diff(other.word & ADDRESS)
+    }
+
     /// Begins to load the record.
     #[inline]
     pub(super) fn prefetch(self) {
