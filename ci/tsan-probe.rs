@@ -78,7 +78,9 @@ fn main() {
             let place = Place(UnsafeCell::new(0));
             side_by_side(|| place.write(1), || place.write(2));
         }
+        // ORDERING: Relaxed on both sides: the defect that has to be reported.
         Some("relaxed") => hand_over(Ordering::Relaxed, Ordering::Relaxed),
+        // ORDERING: Release pairs with Acquire: what was written before is seen, nothing to report.
         Some("published") => hand_over(Ordering::Release, Ordering::Acquire),
         other => panic!("no program named {other:?}"),
     }

@@ -35,6 +35,7 @@ fn main() -> Result<(), Error> {
             let (readings, stop) = (&readings, &stop);
             scope.spawn(move || -> Result<(), Error> {
                 let mut n = seed;
+                // ORDERING: Relaxed; a flag that ends the loop, nothing is read because of it.
                 while !stop.load(Ordering::Relaxed) {
                     n += 2;
                     readings.update((n % DOCUMENTS).to_be_bytes(), &reading(n * 31))?;
@@ -43,6 +44,7 @@ fn main() -> Result<(), Error> {
             });
         }
         let done = engine.checkpoint(dir.path(), b"log position 4711");
+        // ORDERING: Relaxed; as where it is read.
         stop.store(true, Ordering::Relaxed);
         let export = done?.export;
         println!(

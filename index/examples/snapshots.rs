@@ -46,10 +46,12 @@ fn main() -> Result<(), Error> {
                 let (accounts, stop, moves) = (&accounts, &stop, &moves);
                 scope.spawn(move || -> Result<(), Error> {
                     let mut x = seed + 1;
+                    // ORDERING: Relaxed; a flag that ends the loop, nothing is read because of it.
                     while !stop.load(Ordering::Relaxed) {
                         x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040);
                         let left = i64::try_from(x >> 40).unwrap_or_default() % 999;
                         accounts.update((x >> 33 & 63).to_be_bytes(), &pair(left))?;
+                        // ORDERING: Relaxed; a count that is read after the join.
                         moves.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(())
@@ -64,10 +66,12 @@ fn main() -> Result<(), Error> {
             assert_eq!(totals(&held.collection("accounts")?)?, before, "the held snapshot moved");
             looked += 1;
         }
+        // ORDERING: Relaxed; as where it is read.
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
             writer.join().expect("a writer does not panic")?;
         }
+        // ORDERING: Relaxed; the writers have been joined.
         let moves = moves.load(Ordering::Relaxed);
         println!("{moves} updates beside {looked} snapshots; each showed {before:?}");
         Ok(())

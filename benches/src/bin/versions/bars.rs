@@ -166,6 +166,7 @@ fn beside_writers<R>(store: &Store, keys: &[Key], work: impl FnOnce() -> R) -> (
                 let stop = &stop;
                 scope.spawn(move || {
                     let (mut random, mut latencies) = (Seeded::new(seed), Latencies::default());
+                    // ORDERING: Relaxed; a flag that ends the loop, nothing is read because of it.
                     while !stop.load(Ordering::Relaxed) {
                         let key = &keys[random.below(keys.len())];
                         latencies.note(time(|| put(store, key)).0);
@@ -175,6 +176,7 @@ fn beside_writers<R>(store: &Store, keys: &[Key], work: impl FnOnce() -> R) -> (
             })
             .collect();
         let result = work();
+        // ORDERING: Relaxed; as where it is read.
         stop.store(true, Ordering::Relaxed);
         let mut all = Latencies::default();
         writers.into_iter().for_each(|writer| all.add(writer.join().expect("a writer")));
