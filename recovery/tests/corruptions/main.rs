@@ -15,6 +15,7 @@ mod counting;
 mod damage;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
@@ -165,6 +166,19 @@ fn viewed(dir: &Path) -> Result<(), Error> {
         let mut cursor = store.range(..);
         while cursor.next_entry()?.is_some() {}
     }
+    read_last_keys(&view)
+}
+
+/// The same by scans.
+fn scanned(dir: &Path) -> Result<(), Error> {
+    let view = BackupView::open_with(dir, &ViewOptions::default().with_cache_bytes(1 << 16))?;
+    for store in view.stores() {
+        store.scan(.., |_, _| ControlFlow::Continue(()))?;
+    }
+    read_last_keys(&view)
+}
+
+fn read_last_keys(view: &BackupView) -> Result<(), Error> {
     for (_, _, record) in view.manifest().files() {
         view.store("s")?.get(&record.last_key)?;
     }
@@ -173,7 +187,8 @@ fn viewed(dir: &Path) -> Result<(), Error> {
 
 type Check = fn(&Path) -> Result<(), Error>;
 
-const CHECKS: [(&str, Check); 3] = [("verify", verify), ("restore", restored), ("view", viewed)];
+const CHECKS: [(&str, Check); 4] =
+    [("verify", verify), ("restore", restored), ("view", viewed), ("scan", scanned)];
 
 /// Runs one reader; a panic and too much memory end the test with a message that names the damage.
 fn run(sample: &Sample, (name, check): (&str, Check), what: &str) -> Result<(), Error> {
