@@ -71,13 +71,11 @@ impl<S: Source> FileReader<S> {
         mut each: impl FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         let mut entries = self.block(number, buffers)?.entries();
-        while let Some((key, value)) = entries.next_entry()? {
-            if each(key, value).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        let scanned = entries.try_for_each(|key, value| Ok::<_, Error>(each(key, value)))?;
+        if scanned.is_continue() {
+            self.check_block_end(number, entries.key())?;
         }
-        self.check_block_end(number, entries.key())?;
-        Ok(ControlFlow::Continue(()))
+        Ok(scanned)
     }
 
     /// Block `number` must end before the next one begins, and the last one where the file does.
