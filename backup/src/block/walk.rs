@@ -107,6 +107,33 @@ impl<'a> Entries<'a> {
     /// Moves by one entry; answers its value. `None`, with nothing moved, when a rule is broken.
     #[inline(always)]
     fn step(&mut self) -> Option<Option<&'a [u8]>> {
+        match self.step_short() {
+            Some(value) => Some(Some(value)),
+            None => self.step_any(),
+        }
+    }
+
+    /// [`step`](Self::step) of the usual entry: lengths of one byte each, few bytes that are not shared, no restart
+    /// point, no remove. `None`, with nothing moved, for any other, and for one that breaks a rule.
+    #[inline(always)]
+    fn step_short(&mut self) -> Option<&'a [u8]> {
+        let ([shared, rest, value], behind) =
+            self.block.body.get(self.at..)?.split_first_chunk()?;
+        let (shared, rest, value) = (usize::from(*shared), usize::from(*rest), usize::from(*value));
+        let bytes = behind.first_chunk::<WIDE>()?;
+        let at_restart = self.at == self.restart_at;
+        if shared | value >= 0x80 || rest > WIDE || rest == 0 || value == 0 || at_restart {
+            return None;
+        }
+        let end = rest + value - 1;
+        let value = behind.get(rest..end)?;
+        self.key.replace_short(shared, bytes, rest)?;
+        self.at += 3 + end;
+        Some(value)
+    }
+
+    #[inline(never)]
+    fn step_any(&mut self) -> Option<Option<&'a [u8]>> {
         let entry = self.block.entry(self.at)?;
         if self.at == self.restart_at {
             self.pass_restart(&entry)?;
@@ -120,7 +147,6 @@ impl<'a> Entries<'a> {
     }
 
     /// The entry is at a restart point: looks for the next one. `None`, with nothing moved, when a rule is broken.
-    #[inline(never)]
     fn pass_restart(&mut self, entry: &RawEntry) -> Option<()> {
         if entry.shared != 0 || (self.started && !self.ascends(entry)) {
             return None;
@@ -190,7 +216,9 @@ impl<'a> Entries<'a> {
 }
 
 /// Bytes that are copied at once where the rest of a key is no longer.
-const WIDE: usize = 16;
+const WIDE: usize = 32;
+
+const _: () = assert!(WIDE < 0x80, "such a length has one byte");
 
 /// A key that is made from the one before it. Bytes behind its end are left over from longer ones.
 #[derive(Debug, Clone, Default)]
@@ -220,6 +248,19 @@ impl KeyBuffer {
             return;
         }
         self.set_long(shared, &from[..len]);
+    }
+
+    /// As [`set`](Self::set), if the first byte behind what is kept makes the key greater. `None`, with nothing done, if
+    /// it does not, is the first one of all, or has no room.
+    #[inline(always)]
+    fn replace_short(&mut self, shared: usize, from: &[u8; WIDE], len: usize) -> Option<()> {
+        let to = self.bytes.get_mut(shared..)?.first_chunk_mut::<WIDE>()?;
+        if shared >= self.len || to[0] >= from[0] {
+            return None;
+        }
+        *to = *from;
+        self.len = shared + len;
+        Some(())
     }
 
     #[inline(never)]
