@@ -89,6 +89,13 @@ pub(crate) fn len_u32(len: usize) -> u32 {
 /// Length of the longest common prefix.
 #[inline]
 pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    // Keys without a long prefix differ in their first bytes.
+    if let (Some(a), Some(b)) = (a.first_chunk(), b.first_chunk())
+        && a != b
+    {
+        let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
+        return (a ^ b).trailing_zeros() as usize / 8;
+    }
     let chunks = a.chunks_exact(8).zip(b.chunks_exact(8));
     let mut same = 0;
     for (x, y) in chunks {

@@ -1,9 +1,12 @@
-//! Blocks that outlive the call that reads them, for readers that keep some and share them.
+//! Blocks that are checked to their last byte: read into memory of their own, for readers that keep some and share
+//! them, or handed out entry by entry.
+
+use std::ops::ControlFlow;
 
 use crate::Error;
 use crate::block::OwnedBlock;
-use crate::error::KeyExcerpt;
-use crate::reader::{FileReader, Source};
+use crate::error::{KeyExcerpt, Part};
+use crate::reader::{Buffers, FileReader, Source};
 use crate::sequence::Sequence;
 
 impl<S: Source> FileReader<S> {
@@ -45,13 +48,45 @@ impl<S: Source> FileReader<S> {
         self.check_against_index(&block, bytes, number)?;
         let mut sequence = Sequence::without_digest();
         sequence.walk(&block, |_, _| Ok::<(), Error>(()))?;
-        let (last, is_last) = (sequence.last_key(), number + 1 == self.blocks());
+        self.check_block_end(number, sequence.last_key())?;
+        Ok(owned)
+    }
+
+    /// Hands the entries of block `number` to `each`, until it answers `Break`. The checks are those of
+    /// [`load`](Self::load): checksums and what the index states before the first entry is handed out, each entry
+    /// before it is, and the end of the block when it is reached.
+    ///
+    /// # Complexity
+    /// Linear in the block's bytes. Bytes that are stored as they are, in a source that lends them, are not copied.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the block, or [`Error::Io`].
+    ///
+    /// # Panics
+    /// When there is no such block: `number` must be below [`blocks`](Self::blocks).
+    pub fn scan_block(
+        &self,
+        number: usize,
+        buffers: &mut Buffers,
+        mut each: impl FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut entries = self.block(number, buffers)?.entries();
+        let scanned = entries.try_for_each(|key, value| Ok::<_, Error>(each(key, value)))?;
+        if scanned.is_continue() {
+            self.check_block_end(number, entries.key())?;
+        }
+        Ok(scanned)
+    }
+
+    /// Block `number` must end before the next one begins, and the last one where the file does.
+    fn check_block_end(&self, number: usize, last: &[u8]) -> Result<(), Error> {
+        let is_last = number + 1 == self.blocks();
         let limit = if is_last { self.last_key() } else { self.block_key(number + 1) };
         if last < limit || (is_last && last == limit) {
-            return Ok(owned);
+            return Ok(());
         }
         Err(Error::OutOfOrder {
-            place: block.place().clone(),
+            place: self.place().at(Part::Block(number as u64)),
             previous: KeyExcerpt::of(last),
             got: KeyExcerpt::of(limit),
         })

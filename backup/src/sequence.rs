@@ -1,5 +1,7 @@
 //! Blocks that follow each other.
 
+use std::ops::ControlFlow;
+
 use crate::Error;
 use crate::block::Block;
 use crate::file::Tally;
@@ -63,7 +65,7 @@ impl Sequence {
         let mut entries = block.entries();
         let most = self.most_raw_bytes.unwrap_or(u64::MAX);
         let mut first = self.started;
-        while let Some((key, value)) = entries.next_entry()? {
+        let walked = entries.try_for_each(|key, value| {
             if first {
                 check_order(block.place(), &self.last, key)?;
                 first = false;
@@ -76,8 +78,9 @@ impl Sequence {
             if self.tally.raw_bytes > most {
                 return Err(too_many_bytes(block, most, self.tally.raw_bytes).into());
             }
-            each(key, value)?;
-        }
+            each(key, value).map(ControlFlow::Continue)
+        })?;
+        debug_assert!(walked.is_continue(), "nothing breaks it off but errors");
         self.started = true;
         self.last.clear();
         self.last.extend_from_slice(entries.key());

@@ -6,7 +6,7 @@
 //! | [`restore_chain`] | the same for a full backup and the incremental ones that continue it |
 //! | [`estimate`] | what a restore will read and take, before it begins |
 //! | [`Rebuild`] | one ordered key range from encoded blocks to a segment; migration uses it for its data frames |
-//! | [`BackupView`] | answers `get`, `range` and `prefix` from the mapped files of a backup, without loading it |
+//! | [`BackupView`] | answers `get`, `range`, `prefix` and `scan` from the mapped files of a backup, without loading it |
 //! | [`apply_delta`], [`apply_block`] | puts and removes of a change delta into a store that is there |
 //! | [`ingest()`] | sorted files into a store that is being used: verified first, visible at one moment |
 //! | [`Sorter`] | unsorted entries into a store through segments, parallel and in bounded memory, or into a sorted file |

@@ -6,7 +6,7 @@ use std::path::Path;
 use whimbrel_backup::Backup;
 use whimbrel_backup::manifest::{FileRecord, StoreRecord};
 use whimbrel_backup::repository::Chain;
-use whimbrel_backup::shard::FileKind;
+use whimbrel_backup::shard::{FileKind, FileReader, Source};
 use whimbrel_mvcc::KeyRange;
 
 use crate::Error;
@@ -179,7 +179,7 @@ impl<'p> Layer<'p> {
 }
 
 /// Whether a file may have a key of the range.
-fn meets(range: Option<&KeyRange>, file: &FileRecord) -> bool {
+pub(crate) fn meets(range: Option<&KeyRange>, file: &FileRecord) -> bool {
     let Some(range) = range else { return true };
     let below = match &range.lo {
         Bound::Included(lo) => file.last_key < *lo,
@@ -195,6 +195,14 @@ pub(crate) fn reaches(range: &KeyRange, key: &[u8]) -> bool {
         Bound::Included(hi) => key <= hi.as_slice(),
         Bound::Excluded(hi) => key < hi.as_slice(),
         Bound::Unbounded => true,
+    }
+}
+
+/// The first block that may have keys of the range.
+pub(crate) fn first_block<S: Source>(file: &FileReader<S>, range: &KeyRange) -> usize {
+    match &range.lo {
+        Bound::Included(lo) | Bound::Excluded(lo) => file.block_from(lo),
+        Bound::Unbounded => 0,
     }
 }
 

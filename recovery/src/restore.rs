@@ -23,7 +23,7 @@ use whimbrel_mvcc::{Clock, KeyRange, Store, StoreSegment, StoreSegmentBuilder};
 use crate::Error;
 use crate::map::source;
 use crate::options::RestoreOptions;
-use crate::plan::{Layer, Plan, ShardTask, StorePlan, covers, reaches};
+use crate::plan::{Layer, Plan, ShardTask, StorePlan, covers, first_block, reaches};
 use crate::rebuild::Rebuild;
 use crate::replay::{Target, replay};
 
@@ -256,14 +256,6 @@ fn rebuild_part(
         work.add(block.len().into(), 0);
     }
     Ok((segment.finish(), digest))
-}
-
-/// The first block that may have keys of the range.
-fn first_block(file: &FileReader<Bytes>, range: &KeyRange) -> usize {
-    match &range.lo {
-        Bound::Included(lo) | Bound::Excluded(lo) => file.block_from(lo),
-        Bound::Unbounded => 0,
-    }
 }
 
 impl Building<'_> {

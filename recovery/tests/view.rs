@@ -1,6 +1,6 @@
 //! Goal: a backup that is read without loading it answers what a restore of it would answer, and reads no
 //! more than it must.
-//! Method: random shards and change deltas against a `BTreeMap`, by get, range, prefix, both ways, with
+//! Method: random shards and change deltas against a `BTreeMap`, by get, range, prefix, both ways, and scan, with
 //! caches of all sizes, from several threads; counts of what was read; every flipped bit of the files.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
@@ -10,12 +10,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use proptest::prelude::*;
-use whimbrel_backup::block::BlockOptions;
+use whimbrel_backup::block::{BlockOptions, Compression};
 use whimbrel_backup::manifest::{FileRecord, Manifest, StoreRecord};
 use whimbrel_backup::publish::BackupWriter;
 use whimbrel_backup::storage::Directory;
@@ -97,6 +97,17 @@ fn collect(cursor: ViewCursor<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
     cursor.entries().map(Result::unwrap).collect()
 }
 
+/// What a scan hands out until it has handed out `most` entries.
+fn scanned(store: StoreView<'_>, range: &KeyRange, most: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut got = Vec::new();
+    let each = |key: &[u8], value: &[u8]| {
+        got.push((key.to_vec(), value.to_vec()));
+        if got.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    store.scan(range.clone(), each).unwrap();
+    got
+}
+
 fn expected(model: &common::Entries, range: &KeyRange) -> Vec<(Vec<u8>, Vec<u8>)> {
     let inside = model.iter().filter(|(key, _)| range.contains(key));
     inside.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -106,6 +117,10 @@ fn check_range(store: StoreView<'_>, model: &common::Entries, range: &KeyRange) 
     let mut expected = expected(model, range);
     assert_eq!(collect(store.range(range.clone())), expected, "{range:?}");
     assert_eq!(collect(store.range(range.clone()).rev().rev()), expected, "{range:?}");
+    assert_eq!(scanned(store, range, usize::MAX), expected, "{range:?} scanned");
+    let half = expected.len() / 2 + 1;
+    let first = expected.iter().take(half).cloned();
+    assert!(scanned(store, range, half).into_iter().eq(first), "{range:?} scanned to {half}");
     expected.reverse();
     assert_eq!(collect(store.range(range.clone()).rev()), expected, "{range:?} backwards");
 }
@@ -147,6 +162,7 @@ proptest! {
         cache_bytes in prop::sample::select(vec![0_usize, 4096, 1 << 20]),
         probes in prop::collection::vec(keys(), 30),
         ranges in prop::collection::vec((bounds(), bounds()), 12),
+        parts in 0_usize..40,
     ) {
         let dir = tempfile::tempdir().unwrap();
         let options = BlockOptions::default()
@@ -167,6 +183,10 @@ proptest! {
             prop_assert_eq!(collect(store.prefix(key)), expected(&model, &range));
         }
         check_range(store, &model, &KeyRange::all());
+        let ranges = store.split(parts).unwrap();
+        prop_assert!((1..=parts.max(1)).contains(&ranges.len()));
+        let pieces = ranges.iter().flat_map(|range| scanned(store, range, usize::MAX));
+        prop_assert!(pieces.eq(model.clone()), "{ranges:?}");
         prop_assert!(view.stats().bytes_cached <= cache_bytes);
     }
 }
@@ -214,6 +234,45 @@ fn the_cache_stays_within_its_bytes_and_a_checked_block_is_not_checked_again() {
         assert!(stats.blocks_checked > 70, "{stats:?}");
         assert!(stats.blocks_cached < stats.blocks_checked, "{stats:?}");
     }
+}
+
+#[test]
+fn a_scan_checks_what_it_reads_and_leaves_the_cache_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for compression in [Compression::Lz4, Compression::None] {
+        let target = dir.path().join(format!("{compression:?}"));
+        let options = small_blocks().with_compression(compression);
+        let model = write(&target, &many(4000), &[], 4, options);
+        let view = BackupView::open(&target).unwrap();
+        let store = view.store("s").unwrap();
+        let range = KeyRange::from("key-000100".."key-000110");
+        assert_eq!(scanned(store, &range, usize::MAX), expected(&model, &range));
+        let stats = view.stats();
+        assert_eq!((stats.files_mapped, stats.blocks_cached), (1, 0), "{stats:?}");
+        assert!((1..=2).contains(&stats.blocks_checked), "{stats:?}");
+        assert!(scanned(store, &KeyRange::all(), usize::MAX).into_iter().eq(model));
+        let blocks = view.manifest().stores[0].shards.iter().map(|shard| shard.blocks as usize);
+        assert_eq!(view.stats().blocks_checked, blocks.sum::<usize>());
+        assert_eq!((view.stats().files_mapped, view.stats().blocks_cached), (4, 0));
+    }
+}
+
+#[test]
+fn a_split_makes_parts_of_about_as_many_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &many(4000), &[], 3, small_blocks());
+    let view = BackupView::open(dir.path()).unwrap();
+    let store = view.store("s").unwrap();
+    let ranges = store.split(8).unwrap();
+    assert_eq!(ranges.len(), 8);
+    for range in &ranges {
+        let entries = scanned(store, range, usize::MAX).len();
+        assert!((400..=600).contains(&entries), "{entries} of 500 in {range:?}");
+    }
+    assert_eq!(store.split(1).unwrap().len(), 1);
+    let most = store.split(usize::MAX).unwrap();
+    let blocks = view.manifest().stores[0].shards.iter().map(|shard| shard.blocks as usize);
+    assert_eq!(most.len(), blocks.sum::<usize>(), "no range without a block");
 }
 
 #[test]
@@ -274,11 +333,25 @@ fn a_damaged_block_is_refused_when_it_is_first_read_and_not_before() {
     assert_eq!(place.file(), "shard-0001");
     assert!(matches!(place.part(), Part::Block(n) if n > 0), "{error}");
     assert!(cursor.next_entry().unwrap().is_none(), "it is over");
+    let mut scanned = 0;
+    let scan = store.scan(.., |key, _| {
+        assert_eq!(key, format!("key-{scanned:06}").as_bytes());
+        scanned += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(scan.unwrap_err().place(), Some(&place), "a scan says the same");
+    assert_eq!(scanned, seen, "and hands nothing of a damaged block out");
     let key = format!("key-{seen:06}");
     for _ in 0..2 {
         let error = store.get(key.as_bytes()).unwrap_err();
         assert_eq!(error.place(), Some(&place), "again and again");
     }
+}
+
+/// Opens and scans everything.
+fn scan_all(dir: &Path) -> Result<(), Error> {
+    let view = BackupView::open(dir)?;
+    view.stores().try_for_each(|store| store.scan(.., |_, _| ControlFlow::Continue(())))
 }
 
 /// Opens and reads everything, both ways.
@@ -306,6 +379,9 @@ fn every_flipped_bit_and_every_truncation_is_refused_naming_the_file() {
             assert!(error.is_corruption(), "{name}: {damage}: {error}");
             let place = error.place().map(|place| place.file().to_owned());
             assert_eq!(place.as_deref(), Some(name.as_str()), "{damage}: {error}");
+            let of_scan = scan_all(dir.path()).expect_err(&format!("{name}: {damage}"));
+            let place = of_scan.place().map(|place| place.file().to_owned());
+            assert_eq!(place.as_deref(), Some(name.as_str()), "{damage}: {of_scan}");
         });
     }
     assert!(damages > 20_000, "{damages} is all");

@@ -98,15 +98,16 @@ impl BlockBuilder {
 
     /// True when an entry of these lengths still belongs into this block.
     #[must_use]
-    #[inline]
     pub fn fits(&self, key_len: usize, value_len: usize) -> bool {
-        self.entries == 0
-            || self
-                .size_estimate()
-                .saturating_add(key_len)
-                .saturating_add(value_len)
-                .saturating_add(ENTRY_LENGTHS_MAX + 4)
-                <= self.options.block_bytes
+        // Whatever is longer is refused, or has a block of its own.
+        self.has_room(key_len.min(MAX_KEY_LEN + 1), value_len.min(MAX_VALUE_LEN + 1))
+    }
+
+    /// [`fits`](Self::fits) of lengths whose sum is a length.
+    #[inline]
+    fn has_room(&self, key_len: usize, value_len: usize) -> bool {
+        let entry = ENTRY_LENGTHS_MAX + 4 + key_len + value_len;
+        self.entries == 0 || self.size_estimate() + entry <= self.options.block_bytes
     }
 
     /// Adds an entry.
@@ -144,7 +145,7 @@ impl BlockBuilder {
         if key.len() > MAX_KEY_LEN {
             return Err(Error::KeyTooLong { len: key.len(), limit: MAX_KEY_LEN });
         }
-        if !self.fits(key.len(), value.len()) {
+        if !self.has_room(key.len(), value.len()) {
             return Ok(false);
         }
         let mut shared = 0;

@@ -10,6 +10,9 @@ use crate::error::Place;
 /// Least bytes of a buffer that is reused: blocks of the usual size never make it grow.
 const REUSED_MIN: usize = 64 << 10;
 
+/// Lengths of one byte each are within the limits: only longer ones are compared with them.
+const _: () = assert!(2 * 0x7f <= MAX_KEY_LEN && 0x7f <= MAX_VALUE_LEN);
+
 /// Decodes blocks one after the other into one reused buffer.
 ///
 /// # Examples
@@ -263,15 +266,14 @@ impl<'a> Block<'a> {
             [shared, rest, value] if shared | rest | value < 0x80 => {
                 (usize::from(shared), usize::from(rest), usize::from(value), at + 3)
             }
-            _ => self.long_lengths(at)?,
+            _ => self.long_lengths(at).filter(|&(shared, rest, value, _)| {
+                shared + rest <= MAX_KEY_LEN && value <= MAX_VALUE_LEN + 1
+            })?,
         };
         let removed = value == 0;
         let value_at = rest_at + rest;
         let end = value_at + value.saturating_sub(1);
-        let wrong = shared + rest > MAX_KEY_LEN
-            || value > MAX_VALUE_LEN + 1
-            || (removed && self.kind != BlockKind::Changes)
-            || end > self.body.len();
+        let wrong = (removed && self.kind != BlockKind::Changes) || end > self.body.len();
         (!wrong).then_some(RawEntry { shared, rest_at, value_at, end, removed })
     }
 

@@ -86,6 +86,23 @@ impl Keys {
         }
     }
 
+    /// The entries that [`Input::new`] makes, in ascending order, and nothing else: a file of names needs no more
+    /// than `count` lines.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or has fewer than `count` lines.
+    pub fn ascending(
+        kind: KeyKind,
+        count: usize,
+        seed: u64,
+        paths: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let mut keys = Self::with_capacity(kind, count);
+        make(kind, count, seed, paths, |key| keys.push(key))?;
+        Ok(keys.sorted())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -185,22 +202,34 @@ impl Input {
     ) -> anyhow::Result<Self> {
         let mut entries = Keys::with_capacity(kind, count);
         let mut misses = Keys::with_capacity(kind, count);
-        let mut add = |key: &[u8]| {
+        let add = |key: &[u8]| {
             let list = if entries.len() < count { &mut entries } else { &mut misses };
             list.push(key);
         };
-        match paths {
-            Some(file) if kind == KeyKind::Paths => read_lines(file, 2 * count, add)?,
-            _ => {
-                let mut random = Seeded::new(seed);
-                for at in 0..2 * count as u64 {
-                    add(&made_key(kind, at, seed, &mut random));
-                }
-            }
-        }
+        make(kind, 2 * count, seed, paths, add)?;
         let shuffled = entries.in_order(&Seeded::new(seed ^ 0x5EED).order(count));
         let sorted = entries.sorted();
         Ok(Self { entries, sorted, shuffled, misses })
+    }
+}
+
+/// Makes `count` keys of a seed, or reads them.
+fn make(
+    kind: KeyKind,
+    count: usize,
+    seed: u64,
+    paths: Option<&Path>,
+    mut add: impl FnMut(&[u8]),
+) -> anyhow::Result<()> {
+    match paths {
+        Some(file) if kind == KeyKind::Paths => read_lines(file, count, add),
+        _ => {
+            let mut random = Seeded::new(seed);
+            for at in 0..count as u64 {
+                add(&made_key(kind, at, seed, &mut random));
+            }
+            Ok(())
+        }
     }
 }
 

@@ -103,3 +103,16 @@ fn lines_of_debians_lists_are_taken_apart() {
     assert_eq!(name_of(b"nothing-else"), None);
     assert_eq!(name_of(b""), None);
 }
+
+#[test]
+fn keys_in_ascending_order_are_those_of_the_input_and_need_no_misses() {
+    for kind in KINDS {
+        let keys = Keys::ascending(kind, COUNT, 42, None).expect("keys");
+        assert_eq!(keys, made(kind, 42).sorted, "{kind:?}");
+    }
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(b"etc/b\netc/a\n").expect("written");
+    let keys =
+        Keys::ascending(KeyKind::Paths, 2, 1, Some(file.path())).expect("as many as there are");
+    assert_eq!(keys.iter().collect::<Vec<_>>(), [b"etc/a", b"etc/b"]);
+}

@@ -77,3 +77,23 @@ fn a_peer_that_reads_wrongly_makes_the_run_fail() {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(complained.contains("read something else"), "{complained}");
 }
+
+#[test]
+fn a_restart_is_measured_in_all_its_phases_and_all_read_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ours = "whimbrel,whimbrel-view,whimbrel-raw";
+    let line = ["restart", "--only", ours, "--entries", "3000", "--rounds", "1", "--threads", "3"];
+    let files = folder.path().to_str().expect("a path of UTF-8");
+    let output = compare(folder.path(), &[&line[..], &["--files", files]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = folder.path().join("restart-random16-3k.md");
+    let table = std::fs::read_to_string(file).expect("the table");
+    assert!(table.is_ascii() && table.contains("read by 3 threads"), "{table}");
+    assert!(table.contains("| contender | backup | start | open | scan | end |"), "{table}");
+    for name in ours.split(',') {
+        let rows: Vec<_> = table.lines().filter(|line| line.contains(name)).collect();
+        let of_phases = rows.iter().filter(|row| row.starts_with(&format!("| {name} |"))).count();
+        let of_totals = rows.iter().filter(|row| row.starts_with(&format!("| {name}: "))).count();
+        assert_eq!((of_totals, of_phases), (1, 1), "{table}");
+    }
+}

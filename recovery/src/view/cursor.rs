@@ -16,7 +16,8 @@ pub type ViewEntry<'c> = (&'c [u8], &'c [u8]);
 ///
 /// # Performance
 /// Keeps one decoded block for each layer, in the cache or not. Going back costs about half a restart
-/// interval (8 entries) a step.
+/// interval (8 entries) a step. To read much in key order, [`StoreView::scan`](super::StoreView::scan) takes half of
+/// the time and less.
 ///
 /// # Examples
 /// See [`BackupView`].

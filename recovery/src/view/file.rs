@@ -1,5 +1,6 @@
 //! One file of a view: mapped where it can be, and its index read, when it is first needed.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,11 +8,13 @@ use whimbrel_backup::Backup;
 use whimbrel_backup::block::OwnedBlock;
 use whimbrel_backup::manifest::FileRecord;
 use whimbrel_backup::repository::Chain;
-use whimbrel_backup::shard::{FileKind, FileReader, Source};
+use whimbrel_backup::shard::{Buffers, FileKind, FileReader, Source};
+use whimbrel_mvcc::KeyRange;
 
 use super::cache::BlockCache;
 use crate::Error;
 use crate::map::source_for_lookups;
+use crate::plan::meets;
 
 /// One file of a view.
 #[derive(Debug)]
@@ -57,6 +60,21 @@ impl ViewFile {
         &self.record.last_key
     }
 
+    /// Whether it may have a key of the range.
+    pub(super) fn meets(&self, range: &KeyRange) -> bool {
+        meets(Some(range), &self.record)
+    }
+
+    /// Number of blocks.
+    pub(super) fn blocks(&self) -> usize {
+        self.record.blocks as usize
+    }
+
+    /// First key of block `number`, which is there.
+    pub(super) fn block_key(&self, number: usize) -> Result<&[u8], Error> {
+        if number == 0 { Ok(self.first_key()) } else { Ok(self.reader()?.block_key(number)) }
+    }
+
     pub(super) fn is_mapped(&self) -> bool {
         self.opened.get().is_some()
     }
@@ -100,6 +118,23 @@ impl ViewFile {
         }
         cache.insert((self.id, number), &block);
         Ok(block)
+    }
+
+    /// Hands the entries of block `number` to `each`, until it answers `Break`. Everything is checked as they are
+    /// handed out; the cache is left alone.
+    pub(super) fn scan_block(
+        &self,
+        number: usize,
+        buffers: &mut Buffers,
+        each: impl FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let Opened { reader, checked } = self.opened()?;
+        let scanned = reader.scan_block(number, buffers, each);
+        let scanned = scanned.map_err(|error| self.chain.named(&self.backup, error))?;
+        if scanned.is_continue() {
+            checked.note(number);
+        }
+        Ok(scanned)
     }
 }
 

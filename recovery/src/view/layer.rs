@@ -19,8 +19,31 @@ impl Layer {
         Self { files }
     }
 
-    fn files<'v>(&self, view: &'v BackupView) -> &'v [ViewFile] {
+    pub(super) fn files<'v>(&self, view: &'v BackupView) -> &'v [ViewFile] {
         &view.files[self.files.clone()]
+    }
+
+    /// Number of blocks.
+    pub(super) fn blocks(&self, view: &BackupView) -> usize {
+        self.files(view).iter().map(ViewFile::blocks).sum()
+    }
+
+    /// Keys that cut the layer into at most `parts` parts of about as many blocks: first keys of blocks.
+    pub(super) fn cuts(&self, view: &BackupView, parts: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let (files, blocks) = (self.files(view), self.blocks(view));
+        let parts = parts.min(blocks);
+        let mut cuts = Vec::with_capacity(parts.saturating_sub(1));
+        // Files that are passed, and blocks in them.
+        let (mut passed, mut before) = (0, 0);
+        for part in 1..parts {
+            let at = blocks / parts * part + blocks % parts * part / parts;
+            while before + files[passed].blocks() <= at {
+                before += files[passed].blocks();
+                passed += 1;
+            }
+            cuts.push(files[passed].block_key(at - before)?.to_vec());
+        }
+        Ok(cuts)
     }
 
     /// The file and the block of it that hold `key` if any of this layer do.

@@ -15,6 +15,7 @@ mod counting;
 mod damage;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
@@ -72,6 +73,18 @@ impl Sample {
         fs::write(self.path().join(name), bytes).unwrap();
     }
 
+    /// Puts a forged file in place, and a manifest that states its checksum.
+    fn put_forged(&self, file: &File, bad: &[u8]) {
+        self.put(&file.name, bad);
+        let text = String::from_utf8(self.manifest().good.clone()).unwrap();
+        let crc = |bytes: &[u8]| format!("\"crc32c\": \"{:08x}\"", file_crc(bytes));
+        let body = text.replace(&crc(&file.good), &crc(bad));
+        let body = body.split_at(body.len() - 23).0;
+        let manifest =
+            format!("{body}\"crc32c\": \"{:08x}\"\n}}\n", crc32c::crc32c(body.as_bytes()));
+        self.put(MANIFEST, manifest.as_bytes());
+    }
+
     fn manifest(&self) -> &File {
         self.files.iter().find(|file| file.layout.is_none()).unwrap()
     }
@@ -84,7 +97,7 @@ impl Sample {
     }
 }
 
-/// Two shards, and a delta that changes, adds and removes.
+/// Two shards, and a delta that changes and removes, if there are to be changes.
 fn write(dir: &Path, entries: &common::Entries, changes: usize, options: BlockOptions) {
     let storage = Directory::create(dir).unwrap();
     let backup = BackupWriter::begin(&storage, common::ID).unwrap();
@@ -97,8 +110,10 @@ fn write(dir: &Path, entries: &common::Entries, changes: usize, options: BlockOp
     };
     let (a, b) = all.split_at(all.len() / 3);
     let shards = vec![shard(0, a), shard(1, b)];
-    let (mut last, mut delta) = (entries.clone(), backup.delta(0, 0, options).unwrap());
+    let mut last = entries.clone();
+    let mut delta = (changes > 0).then(|| backup.delta(0, 0, options).unwrap());
     for (number, (key, value)) in entries.iter().take(changes).enumerate() {
+        let delta = delta.as_mut().unwrap();
         if number % 2 == 0 {
             delta.put(key, &value[..value.len() / 2]).unwrap();
             last.insert(key.clone(), value[..value.len() / 2].to_vec());
@@ -107,7 +122,8 @@ fn write(dir: &Path, entries: &common::Entries, changes: usize, options: BlockOp
             last.remove(key);
         }
     }
-    let deltas: Vec<FileRecord> = vec![backup.finish_delta(delta).unwrap()];
+    let delta = delta.map(|delta| backup.finish_delta(delta).unwrap());
+    let deltas: Vec<FileRecord> = delta.into_iter().collect();
     let digest = common::tally(&last).digest;
     manifest.stores = vec![StoreRecord {
         name: "s".to_owned(),
@@ -119,6 +135,10 @@ fn write(dir: &Path, entries: &common::Entries, changes: usize, options: BlockOp
     }];
     manifest.user = serde_json::json!({ "resume": [1, 2, 3] });
     backup.publish(&manifest).unwrap();
+}
+
+fn without_compression() -> BlockOptions {
+    BlockOptions::default().with_block_bytes(4000).with_compression(Compression::None)
 }
 
 fn samples() -> Vec<Sample> {
@@ -138,12 +158,11 @@ fn samples() -> Vec<Sample> {
     vec![
         Sample::new(&keys, 500, default),
         Sample::new(&names, 300, default.with_block_bytes(700).with_restart_interval(5)),
-        Sample::new(
-            &names,
-            300,
-            default.with_block_bytes(4000).with_compression(Compression::None),
-        ),
+        Sample::new(&names, 300, without_compression()),
         Sample::new(&long, 4, default),
+        // In one layer, of which scans have a way of their own.
+        Sample::new(&keys, 0, default),
+        Sample::new(&names, 0, without_compression()),
     ]
 }
 
@@ -165,6 +184,19 @@ fn viewed(dir: &Path) -> Result<(), Error> {
         let mut cursor = store.range(..);
         while cursor.next_entry()?.is_some() {}
     }
+    read_last_keys(&view)
+}
+
+/// The same by scans.
+fn scanned(dir: &Path) -> Result<(), Error> {
+    let view = BackupView::open_with(dir, &ViewOptions::default().with_cache_bytes(1 << 16))?;
+    for store in view.stores() {
+        store.scan(.., |_, _| ControlFlow::Continue(()))?;
+    }
+    read_last_keys(&view)
+}
+
+fn read_last_keys(view: &BackupView) -> Result<(), Error> {
     for (_, _, record) in view.manifest().files() {
         view.store("s")?.get(&record.last_key)?;
     }
@@ -173,7 +205,8 @@ fn viewed(dir: &Path) -> Result<(), Error> {
 
 type Check = fn(&Path) -> Result<(), Error>;
 
-const CHECKS: [(&str, Check); 3] = [("verify", verify), ("restore", restored), ("view", viewed)];
+const CHECKS: [(&str, Check); 4] =
+    [("verify", verify), ("restore", restored), ("view", viewed), ("scan", scanned)];
 
 /// Runs one reader; a panic and too much memory end the test with a message that names the damage.
 fn run(sample: &Sample, (name, check): (&str, Check), what: &str) -> Result<(), Error> {
@@ -251,14 +284,7 @@ fn random_damage_with_right_checksums_makes_no_reader_panic_or_take_memory() {
         let layout = file.layout.as_ref().unwrap();
         let mut bad = file.good.clone();
         let what = format!("seed {seed}, {}: {}", file.name, forge(&mut bad, layout, &mut random));
-        sample.put(&file.name, &bad);
-        let text = String::from_utf8(sample.manifest().good.clone()).unwrap();
-        let crc = |bytes: &[u8]| format!("\"crc32c\": \"{:08x}\"", file_crc(bytes));
-        let body = text.replace(&crc(&file.good), &crc(&bad));
-        let body = body.split_at(body.len() - 23).0;
-        let manifest =
-            format!("{body}\"crc32c\": \"{:08x}\"\n}}\n", crc32c::crc32c(body.as_bytes()));
-        sample.put(MANIFEST, manifest.as_bytes());
+        sample.put_forged(file, &bad);
         for check in CHECKS {
             match run(sample, check, &what) {
                 Ok(()) => accepted += 1,
@@ -292,6 +318,35 @@ fn forge(bad: &mut [u8], layout: &Layout, random: &mut Random) -> &'static str {
     }
     layout.forge(bad);
     what
+}
+
+/// Every checksum is right, and so is the order in each block.
+#[test]
+fn a_block_that_reaches_into_the_next_is_refused() {
+    let _alone = ALONE.lock();
+    for sample in samples().iter().filter(|sample| sample.files.len() == 3) {
+        let file = sample.files.iter().find(|file| file.name == "shard-0001").unwrap();
+        let layout = file.layout.as_ref().unwrap();
+        let block = &layout.blocks[0];
+        if file.good[block.start + 6] != 0 {
+            // It is compressed: its last key cannot be changed that easily.
+            continue;
+        }
+        // The last byte before the restart points is the end of the last key, as there are no values.
+        let restarts = &file.good[block.start + 20..block.start + 24];
+        let restarts = u32::from_le_bytes(restarts.try_into().unwrap()) as usize;
+        let mut bad = file.good.clone();
+        bad[block.end - 4 * restarts - 1] = 0xff;
+        layout.forge(&mut bad);
+        sample.put_forged(file, &bad);
+        for (name, check) in CHECKS {
+            let error = check(sample.path()).expect_err(name);
+            assert!(error.to_string().contains("does not come after"), "{name}: {error}");
+            assert_eq!(error.place().map(|place| place.file()), Some("shard-0001"), "{name}");
+        }
+        return;
+    }
+    panic!("no sample fits");
 }
 
 /// The worst that a forger can do: much in little. Each of these is refused, or read within the bound.

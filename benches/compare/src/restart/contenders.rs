@@ -1,11 +1,15 @@
-//! Who is compared: how each is filled, backed up, and read by a fresh process.
+//! Who is compared: how each is filled, backed up, opened by a fresh process, and read.
+//!
+//! A backup is durable when it is said to be made: each syncs its files and their names, by itself where it does
+//! that, else here.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::Context;
+use whimbrel_backup::block::{BlockOptions, Compression};
 use whimbrel_backup::{ExportOptions, export};
-use whimbrel_mvcc::{Clock, Store, StoreOptions, StoreSegmentBuilder};
+use whimbrel_mvcc::{Clock, KeyRange, Snapshot, Store, StoreOptions, StoreSegmentBuilder};
 use whimbrel_recovery::{BackupView, RestoreOptions, restore};
 
 use crate::keys::Keys;
@@ -19,8 +23,8 @@ pub(super) struct Contender {
     pub(super) about: &'static str,
     /// Gives each key its position for a value; what it needs on disk goes into the folder.
     pub(super) fill: fn(&Keys, &Path) -> anyhow::Result<Box<dyn Filled>>,
-    /// Reads all entries of a backup in order.
-    pub(super) read: fn(&Path) -> anyhow::Result<Sum>,
+    /// Opens a backup, after which any key can be looked up.
+    pub(super) open: fn(&Path) -> anyhow::Result<Box<dyn Opened>>,
 }
 
 /// One with its content.
@@ -29,77 +33,127 @@ pub(super) trait Filled {
     fn back_up(&self, to: &Path) -> anyhow::Result<()>;
 }
 
+/// A backup that is open, for any number of threads.
+pub(super) trait Opened: Sync {
+    /// Reads the entries of a range, whose lower end is in it and whose upper end is not, in order.
+    fn scan(&self, range: &KeyRange) -> anyhow::Result<Sum>;
+}
+
 pub(super) const CONTENDERS: &[Contender] = &[
     Contender {
         name: "whimbrel",
         about: "export; restored into a store",
-        fill: whimbrel,
-        read: restored,
+        fill: packed,
+        open: restored,
     },
     Contender {
         name: "whimbrel-view",
         about: "export; read from the mapped files",
-        fill: whimbrel,
-        read: viewed,
+        fill: packed,
+        open: viewed,
+    },
+    Contender {
+        name: "whimbrel-raw",
+        about: "export without compression; read from the mapped files",
+        fill: raw,
+        open: viewed,
     },
     #[cfg(feature = "surrealmx")]
     Contender {
         name: "surrealmx",
         about: "snapshot with LZ4; loaded",
         fill: surrealmx::fill,
-        read: surrealmx::read,
+        open: surrealmx::open,
     },
     #[cfg(feature = "lmdb")]
     Contender {
         name: "lmdb",
         about: "compacted copy; read from the mapped file",
         fill: lmdb::fill,
-        read: lmdb::read,
+        open: lmdb::open,
     },
     #[cfg(feature = "rocksdb")]
     Contender {
         name: "rocksdb",
         about: "checkpoint of one memtable, which writes a table with LZ4; read from the table",
         fill: rocksdb::fill,
-        read: rocksdb::read,
+        open: rocksdb::open,
     },
 ];
 
-impl Filled for Store {
+struct Ours {
+    store: Store,
+    options: ExportOptions,
+}
+
+impl Filled for Ours {
     fn back_up(&self, to: &Path) -> anyhow::Result<()> {
-        export(&[("entries".to_owned(), self.snapshot())], to, &ExportOptions::default())?;
+        export(&[(STORE.to_owned(), self.store.snapshot())], to, &self.options)?;
         Ok(())
     }
 }
 
-fn whimbrel(keys: &Keys, _: &Path) -> anyhow::Result<Box<dyn Filled>> {
+/// Name of our store.
+const STORE: &str = "entries";
+
+fn packed(keys: &Keys, _: &Path) -> anyhow::Result<Box<dyn Filled>> {
+    whimbrel(keys, Compression::Lz4)
+}
+
+fn raw(keys: &Keys, _: &Path) -> anyhow::Result<Box<dyn Filled>> {
+    whimbrel(keys, Compression::None)
+}
+
+fn whimbrel(keys: &Keys, compression: Compression) -> anyhow::Result<Box<dyn Filled>> {
     let mut builder = StoreSegmentBuilder::new();
     for (at, key) in keys.iter().enumerate() {
         builder.push(key, &to_bytes(at as u64))?;
     }
     let segments = vec![builder.finish()];
-    Ok(Box::new(Store::from_segments(&Clock::new(), StoreOptions::new(), segments)?))
+    let store = Store::from_segments(&Clock::new(), StoreOptions::new(), segments)?;
+    let blocks = BlockOptions::default().with_compression(compression);
+    Ok(Box::new(Ours { store, options: ExportOptions::default().with_blocks(blocks) }))
 }
 
-fn restored(from: &Path) -> anyhow::Result<Sum> {
+fn restored(from: &Path) -> anyhow::Result<Box<dyn Opened>> {
     let restored = restore(from, &Clock::new(), &RestoreOptions::default())?;
     let (_, store) = restored.stores.first().context("the backup has a store")?;
-    let mut sum = Sum::default();
-    store.snapshot().scan(.., |key, value| {
-        sum.entry(key, from_bytes(value));
-        ControlFlow::Continue(())
-    });
-    Ok(sum)
+    Ok(Box::new(store.snapshot()))
 }
 
-fn viewed(from: &Path) -> anyhow::Result<Sum> {
-    let view = BackupView::open(from)?;
-    let mut entries = view.store("entries")?.range(..);
-    let mut sum = Sum::default();
-    while let Some((key, value)) = entries.next_entry()? {
-        sum.entry(key, from_bytes(value));
+impl Opened for Snapshot {
+    fn scan(&self, range: &KeyRange) -> anyhow::Result<Sum> {
+        let mut sum = Sum::default();
+        Snapshot::scan(self, range.clone(), |key, value| {
+            sum.entry(key, from_bytes(value));
+            ControlFlow::Continue(())
+        });
+        Ok(sum)
     }
-    Ok(sum)
+}
+
+fn viewed(from: &Path) -> anyhow::Result<Box<dyn Opened>> {
+    Ok(Box::new(BackupView::open(from)?))
+}
+
+impl Opened for BackupView {
+    fn scan(&self, range: &KeyRange) -> anyhow::Result<Sum> {
+        let mut sum = Sum::default();
+        self.store(STORE)?.scan(range.clone(), |key, value| {
+            sum.entry(key, from_bytes(value));
+            ControlFlow::Continue(())
+        })?;
+        Ok(sum)
+    }
+}
+
+/// The key that a bound of a range names.
+#[cfg(any(feature = "surrealmx", feature = "rocksdb"))]
+fn named(bound: std::ops::Bound<&[u8]>) -> Option<&[u8]> {
+    match bound {
+        std::ops::Bound::Included(key) | std::ops::Bound::Excluded(key) => Some(key),
+        std::ops::Bound::Unbounded => None,
+    }
 }
 
 #[cfg(feature = "surrealmx")]
@@ -118,13 +172,13 @@ mod surrealmx {
         live: std::path::PathBuf,
     }
 
-    fn open(dir: &Path) -> anyhow::Result<Database> {
+    fn base(dir: &Path) -> anyhow::Result<Database> {
         let persistence = PersistenceOptions::new(dir).with_compression(CompressionMode::Lz4);
         Ok(Database::new_with_persistence(DatabaseOptions::default(), persistence)?)
     }
 
     pub(super) fn fill(keys: &Keys, live: &Path) -> anyhow::Result<Box<dyn Filled>> {
-        let base = open(live)?;
+        let base = base(live)?;
         let mut transaction = base.transaction(true);
         for (at, key) in keys.iter().enumerate() {
             transaction.set(key.to_vec(), to_bytes(at as u64).to_vec())?;
@@ -141,21 +195,28 @@ mod surrealmx {
         fn back_up(&self, to: &Path) -> anyhow::Result<()> {
             let persistence = self.base.persistence().context("it was opened with a folder")?;
             persistence.snapshot().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-            // Its folder has the snapshot and nothing else: no log was asked for.
+            // It was synced, and its folder has nothing else: no log was asked for.
             fs::rename(&self.live, to)?;
             Ok(())
         }
     }
 
-    pub(super) fn read(from: &Path) -> anyhow::Result<Sum> {
-        let base = open(from)?;
-        let mut sum = Sum::default();
-        let transaction = base.transaction(false);
-        let (none, end): (&[u8], &[u8]) = (&[], &[0xFF; crate::keys::MOST_KEY_BYTES + 1]);
-        for (key, value) in transaction.scan_iter(none..end)? {
-            sum.entry(key.as_slice(), from_bytes(value.as_slice()));
+    pub(super) fn open(from: &Path) -> anyhow::Result<Box<dyn Opened>> {
+        Ok(Box::new(base(from)?))
+    }
+
+    impl Opened for Database {
+        fn scan(&self, range: &KeyRange) -> anyhow::Result<Sum> {
+            let mut sum = Sum::default();
+            let transaction = self.transaction(false);
+            let behind_all: &[u8] = &[0xFF; crate::keys::MOST_KEY_BYTES + 1];
+            let from = named(range.lo()).unwrap_or_default();
+            let entries = transaction.scan_iter(from..named(range.hi()).unwrap_or(behind_all))?;
+            for (key, value) in entries {
+                sum.entry(key.as_slice(), from_bytes(value.as_slice()));
+            }
+            Ok(sum)
         }
-        Ok(sum)
     }
 }
 
@@ -198,11 +259,17 @@ mod lmdb {
         fn back_up(&self, to: &Path) -> anyhow::Result<()> {
             fs::create_dir(to)?;
             self.0.copy_to_path(to.join(FILE), CompactionOption::Enabled)?.sync_all()?;
+            fs::File::open(to)?.sync_all()?;
             Ok(())
         }
     }
 
-    pub(super) fn read(from: &Path) -> anyhow::Result<Sum> {
+    struct Copied {
+        env: &'static Env,
+        table: Database<'static, Bytes, Bytes>,
+    }
+
+    pub(super) fn open(from: &Path) -> anyhow::Result<Box<dyn Opened>> {
         let mut options = EnvOpenOptions::new();
         let bytes = fs::metadata(from.join(FILE))?.len();
         options.map_size(usize::try_from(bytes)?.next_multiple_of(1 << 20));
@@ -210,25 +277,33 @@ mod lmdb {
         unsafe { options.flags(EnvFlags::READ_ONLY | EnvFlags::NO_LOCK) };
         // SAFETY: not opened twice, and nobody writes.
         let env = unsafe { options.open(from) }?;
+        // The process that uses it ends soon after.
+        let env: &'static Env = Box::leak(Box::new(env));
         let found = env.open_databases_and_commit(env.read_txn()?, |opener, txn| {
             let table = opener.open_database(txn, None)?.context("it has no table")?;
             Ok::<_, anyhow::Error>(CommitOrAbort::<_, ()>::Commit(table))
         })?;
-        let table: Database<Bytes, Bytes> = found.commit().context("lmdb did not commit")?;
-        let txn = env.read_txn()?;
-        let mut sum = Sum::default();
-        for entry in table.iter(&txn)? {
-            let (key, value) = entry?;
-            sum.entry(key, from_bytes(value));
+        let table = found.commit().context("lmdb did not commit")?;
+        Ok(Box::new(Copied { env, table }))
+    }
+
+    impl Opened for Copied {
+        fn scan(&self, range: &KeyRange) -> anyhow::Result<Sum> {
+            let txn = self.env.read_txn()?;
+            let mut sum = Sum::default();
+            for entry in self.table.range(&txn, &(range.lo(), range.hi()))? {
+                let (key, value) = entry?;
+                sum.entry(key, from_bytes(value));
+            }
+            Ok(sum)
         }
-        Ok(sum)
     }
 }
 
 #[cfg(feature = "rocksdb")]
 mod rocksdb {
     use ::rocksdb::checkpoint::Checkpoint;
-    use ::rocksdb::{DB, DBCompressionType, Options, WriteOptions};
+    use ::rocksdb::{DB, DBCompressionType, Options, ReadOptions, WriteOptions};
 
     use super::*;
 
@@ -262,16 +337,28 @@ mod rocksdb {
         }
     }
 
-    pub(super) fn read(from: &Path) -> anyhow::Result<Sum> {
-        let base = DB::open_for_read_only(&options(), from, false)?;
-        let mut entries = base.raw_iterator();
-        entries.seek_to_first();
-        let mut sum = Sum::default();
-        while let Some((key, value)) = entries.item() {
-            sum.entry(key, from_bytes(value));
-            entries.next();
+    pub(super) fn open(from: &Path) -> anyhow::Result<Box<dyn Opened>> {
+        Ok(Box::new(DB::open_for_read_only(&options(), from, false)?))
+    }
+
+    impl Opened for DB {
+        fn scan(&self, range: &KeyRange) -> anyhow::Result<Sum> {
+            let mut bounds = ReadOptions::default();
+            if let Some(to) = named(range.hi()) {
+                bounds.set_iterate_upper_bound(to);
+            }
+            let mut entries = self.raw_iterator_opt(bounds);
+            match named(range.lo()) {
+                Some(from) => entries.seek(from),
+                None => entries.seek_to_first(),
+            }
+            let mut sum = Sum::default();
+            while let Some((key, value)) = entries.item() {
+                sum.entry(key, from_bytes(value));
+                entries.next();
+            }
+            entries.status()?;
+            Ok(sum)
         }
-        entries.status()?;
-        Ok(sum)
     }
 }
