@@ -7,7 +7,7 @@ use crate::Error;
 use crate::block::FORMAT_VERSION;
 use crate::bytes::Fields;
 use crate::error::{Part, Place};
-use whimbrel_mvcc::Digest;
+use whimbrel_mvcc::{Digest, Digester};
 
 /// Bytes of the header.
 pub(crate) const HEADER_LEN: usize = 40;
@@ -171,6 +171,29 @@ impl Tally {
             Some(_) => self.entries += 1,
             None => self.removes += 1,
         }
+    }
+}
+
+/// A tally of entries that come one after the other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tallying {
+    /// Without the digest.
+    counts: Tally,
+    digester: Digester,
+}
+
+impl Tallying {
+    /// Counts one entry; no value means a remove.
+    #[inline]
+    pub(crate) fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.counts.add_counts(key, value);
+        if let Some(value) = value {
+            self.digester.add(key, value);
+        }
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        Tally { digest: self.digester.digest(), ..self.counts }
     }
 }
 

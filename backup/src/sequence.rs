@@ -1,6 +1,6 @@
 //! Blocks that follow each other.
 
-use std::ops::ControlFlow;
+use whimbrel_mvcc::Digester;
 
 use crate::Error;
 use crate::block::Block;
@@ -34,7 +34,9 @@ pub struct Sequence {
     started: bool,
     without_digest: bool,
     most_raw_bytes: Option<u64>,
-    tally: Tally,
+    /// Without the digest.
+    counts: Tally,
+    digester: Digester,
 }
 
 impl Sequence {
@@ -62,25 +64,29 @@ impl Sequence {
         block: &Block<'_>,
         mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
+        if self.started {
+            let mut first = block.entries();
+            first.next_entry()?;
+            check_order(block.place(), &self.last, first.key())?;
+        }
         let mut entries = block.entries();
         let most = self.most_raw_bytes.unwrap_or(u64::MAX);
-        let mut first = self.started;
-        let walked = entries.try_for_each(|key, value| {
-            if first {
-                check_order(block.place(), &self.last, key)?;
-                first = false;
+        let (mut raw_bytes, mut removes) = (self.counts.raw_bytes, 0);
+        while let Some((key, value)) = entries.next_entry()? {
+            raw_bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+            if raw_bytes > most {
+                return Err(too_many_bytes(block, most, raw_bytes).into());
             }
-            if self.without_digest {
-                self.tally.add_counts(key, value);
-            } else {
-                self.tally.add(key, value);
+            match value {
+                None => removes += 1,
+                Some(_) if self.without_digest => {}
+                Some(value) => self.digester.add(key, value),
             }
-            if self.tally.raw_bytes > most {
-                return Err(too_many_bytes(block, most, self.tally.raw_bytes).into());
-            }
-            each(key, value).map(ControlFlow::Continue)
-        })?;
-        debug_assert!(walked.is_continue(), "nothing breaks it off but errors");
+            each(key, value)?;
+        }
+        self.counts.raw_bytes = raw_bytes;
+        self.counts.removes += removes;
+        self.counts.entries += u64::from(block.len()) - removes;
         self.started = true;
         self.last.clear();
         self.last.extend_from_slice(entries.key());
@@ -93,10 +99,10 @@ impl Sequence {
         &self.last
     }
 
-    /// Counts and digest of everything seen.
+    /// Counts and digest of the blocks that were walked to their ends.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.tally
+        Tally { digest: self.digester.digest(), ..self.counts }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::block::{
 };
 use crate::bytes::len_u32;
 use crate::error::{KeyExcerpt, Part, Place};
-use crate::file::{FOOTER_LEN, FileIdentity, FileKind, Footer, HEADER_LEN, Tally};
+use crate::file::{FOOTER_LEN, FileIdentity, FileKind, Footer, HEADER_LEN, Tally, Tallying};
 
 /// What a finished file holds; the manifest records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) struct FileWriter<W> {
     block_key: Vec<u8>,
     blocks: u32,
     written: u64,
-    tally: Tally,
+    tally: Tallying,
     /// Set by the first failed write: what follows it would be a file with a hole.
     failed: bool,
 }
@@ -83,7 +83,7 @@ impl<W: Write> FileWriter<W> {
             block_key: Vec::new(),
             blocks: 0,
             written: 0,
-            tally: Tally::default(),
+            tally: Tallying::default(),
             failed: false,
         };
         writer.write(&identity.encode())?;
@@ -117,7 +117,7 @@ impl<W: Write> FileWriter<W> {
 
     /// Counts and digest of what was added.
     pub(crate) fn tally(&self) -> Tally {
-        self.tally
+        self.tally.tally()
     }
 
     /// The key that was added last; empty before the first.
@@ -172,12 +172,13 @@ impl<W: Write> FileWriter<W> {
         }
         let last_key = self.builder.last_key().to_vec();
         self.index.extend_from_slice(&last_key);
+        let tally = self.tally();
         let footer = Footer {
             index_at: self.written,
             index_len: self.index.len() as u64,
             blocks: self.blocks,
             last_key_len: len_u32(last_key.len()),
-            tally: self.tally,
+            tally,
             index_crc: crc32c::crc32c(&self.index),
         };
         let index = std::mem::take(&mut self.index);
@@ -189,7 +190,7 @@ impl<W: Write> FileWriter<W> {
             identity: self.identity,
             bytes: self.written,
             blocks: self.blocks,
-            tally: self.tally,
+            tally,
             first_key: self.first_key,
             last_key,
             crc: Footer::crc(&footer),

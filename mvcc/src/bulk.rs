@@ -8,7 +8,7 @@ use crate::stamp::StampWord;
 use crate::store::Store;
 use crate::sync::atomic::Ordering;
 use crate::version::{Fresh, INLINE_MAX, VersionRef, check_value};
-use crate::{Clock, Digest, Error};
+use crate::{Clock, Digest, Digester, Error};
 
 /// The number of what was loaded in bulk: every snapshot sees it.
 const LOADED: u64 = 0;
@@ -32,14 +32,14 @@ const LOADED: u64 = 0;
 #[derive(Default)]
 pub struct StoreSegmentBuilder {
     builder: SegmentBuilder,
+    /// Where the digest is computed as the entries come.
+    digester: Option<Digester>,
     rest: Rest,
 }
 
 /// What a segment has besides its records.
 #[derive(Default)]
 struct Rest {
-    /// Where it is computed as the entries come.
-    digest: Option<Digest>,
     version_bytes: u64,
     /// Versions too long to lie inline. They belong to the records once there is a store.
     outside: Vec<Fresh>,
@@ -48,6 +48,8 @@ struct Rest {
 /// A finished piece of a store; see [`StoreSegmentBuilder`].
 pub struct StoreSegment {
     segment: Segment,
+    /// Where it was computed as the entries came.
+    digest: Option<Digest>,
     rest: Rest,
 }
 
@@ -67,7 +69,7 @@ impl StoreSegmentBuilder {
     #[must_use]
     pub fn with_digest(mut self) -> Self {
         assert!(self.is_empty(), "a digest covers all entries");
-        self.rest.digest = Some(Digest::default());
+        self.digester = Some(Digester::default());
         self
     }
 
@@ -81,20 +83,28 @@ impl StoreSegmentBuilder {
     ///
     /// [`Error::OutOfOrder`] when the key is not greater than the one before;
     /// [`Error::KeyTooLong`], [`Error::ValueTooLong`]. The builder is as before.
+    #[inline(always)]
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        check_value(value)?;
         if value.len() > INLINE_MAX {
-            let version = Fresh::new(StampWord::decided(LOADED), Some(value));
-            let word = version.word();
-            self.builder.push(key, 0, |_| word)?;
-            self.rest.version_bytes += version.held();
-            self.rest.outside.push(version);
+            self.push_outside(key, value)?;
         } else {
             self.builder.push_filled(key, value, InlineStamp::decided(LOADED).word())?;
         }
-        if let Some(digest) = &mut self.rest.digest {
-            digest.add(key, value);
+        if let Some(digester) = &mut self.digester {
+            digester.add(key, value);
         }
+        Ok(())
+    }
+
+    /// Adds an entry whose value is too long to lie inline.
+    #[inline(never)]
+    fn push_outside(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        check_value(value)?;
+        let version = Fresh::new(StampWord::decided(LOADED), Some(value));
+        let word = version.word();
+        self.builder.push(key, 0, |_| word)?;
+        self.rest.version_bytes += version.held();
+        self.rest.outside.push(version);
         Ok(())
     }
 
@@ -139,7 +149,8 @@ impl StoreSegmentBuilder {
     /// The finished segment.
     #[must_use]
     pub fn finish(self) -> StoreSegment {
-        StoreSegment { segment: self.builder.finish(), rest: self.rest }
+        let digest = self.digester.as_ref().map(Digester::digest);
+        StoreSegment { segment: self.builder.finish(), digest, rest: self.rest }
     }
 }
 
@@ -163,10 +174,10 @@ impl StoreSegment {
     /// O(1) after [`StoreSegmentBuilder::with_digest`]; otherwise all entries are read.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.rest.digest.unwrap_or_else(|| {
-            let mut digest = Digest::default();
-            self.segment.for_each(|record| digest.add(record.key(), loaded_value(record)));
-            digest
+        self.digest.unwrap_or_else(|| {
+            let mut digester = Digester::default();
+            self.segment.for_each(|record| digester.add(record.key(), loaded_value(record)));
+            digester.digest()
         })
     }
 

@@ -337,7 +337,7 @@ pub use collect::CollectReport;
 pub use collectors::Collectors;
 pub use compact::CompactReport;
 pub use cursor::{Cursor, Entries};
-pub use digest::Digest;
+pub use digest::{Digest, Digester};
 pub use error::Error;
 pub use ingest::{DecidedIngest, Ingest, IngestMode, IngestOptions, IngestPart, IngestReport};
 pub use options::StoreOptions;

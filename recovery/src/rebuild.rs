@@ -139,14 +139,15 @@ impl Rebuild {
         let Self { segment, sequence, key: joined, prefix_len, .. } = self;
         sequence.walk(block, |key, value| {
             let value = value.unwrap_or_default();
-            let pushed = if *prefix_len == 0 {
-                segment.push(key, value)
-            } else {
+            let mut key = key;
+            if *prefix_len > 0 {
                 joined.truncate(*prefix_len);
                 joined.extend_from_slice(key);
-                segment.push(joined, value)
-            };
-            pushed.map_err(|source| Error::Store { place: block.place().clone(), source })
+                key = joined;
+            }
+            segment
+                .push(key, value)
+                .map_err(|source| Error::Store { place: block.place().clone(), source })
         })?;
         // Keys ascend, so the first and the last one speak for all between.
         self.check_inside(self.sequence.last_key(), block.place())?;

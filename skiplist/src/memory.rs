@@ -173,8 +173,8 @@ mod imp {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use libmimalloc_sys::{
-        mi_collect, mi_free, mi_good_size, mi_malloc, mi_malloc_aligned, mi_option_get,
-        mi_option_set, mi_option_t,
+        mi_collect, mi_free, mi_good_size, mi_malloc, mi_malloc_aligned, mi_malloc_small,
+        mi_option_get, mi_option_set, mi_option_t,
     };
 
     /// `mi_option_arena_reserve`, which the bindings do not name.
@@ -189,12 +189,18 @@ mod imp {
     /// Alignment that every allocation of mimalloc has.
     const NATURAL: usize = 8;
 
+    /// The most bytes that mimalloc hands out by its shorter way: its `MI_SMALL_SIZE_MAX`.
+    const SMALL_MAX: usize = 128 * size_of::<usize>();
+
     /// # Safety
     ///
     /// The layout's size is not zero.
     #[inline]
     pub(super) unsafe fn allocate(layout: Layout) -> *mut u8 {
-        if layout.align() <= NATURAL {
+        if layout.align() <= NATURAL && layout.size() <= SMALL_MAX {
+            // SAFETY: the size is not above what counts as small.
+            unsafe { mi_malloc_small(layout.size()) }.cast()
+        } else if layout.align() <= NATURAL {
             // SAFETY: any size may be asked for.
             unsafe { mi_malloc(layout.size()) }.cast()
         } else {

@@ -78,7 +78,7 @@ impl BlockCursor {
         }
         let entry = block.entry(self.next).filter(|entry| entry.shared <= self.key.get().len());
         let Some(entry) = entry else { return Err(block.bad_entry(self.next)) };
-        self.key.set(entry.shared, &block.body[entry.rest_at..], entry.value_at - entry.rest_at);
+        self.key.set(entry.shared, block.body, entry.rest_at, entry.value_at - entry.rest_at);
         self.value = entry.value(block.body).map(|_| entry.value_at..entry.end);
         self.next = entry.end;
         Ok(true)

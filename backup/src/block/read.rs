@@ -260,21 +260,33 @@ impl<'a> Block<'a> {
 
     /// The entry at `at`, whose lengths are within the limits and whose bytes lie inside; `None` where
     /// they do not ([`bad_entry`](Self::bad_entry) says why).
-    #[inline]
+    #[inline(always)]
     pub(super) fn entry(&self, at: usize) -> Option<RawEntry> {
-        let (shared, rest, value, rest_at) = match *self.body.get(at..)?.first_chunk::<3>()? {
-            [shared, rest, value] if shared | rest | value < 0x80 => {
-                (usize::from(shared), usize::from(rest), usize::from(value), at + 3)
+        let lengths = self.body.get(at..at.wrapping_add(3))?;
+        match *lengths.first_chunk()? {
+            // Far below all limits.
+            [shared, rest, value] if shared | rest | value < 0x80 && value > 0 => {
+                let (shared, rest_at) = (usize::from(shared), at + 3);
+                let (value_at, value_word) = (rest_at + usize::from(rest), usize::from(value));
+                let end = value_at + value_word - 1;
+                let inside = end <= self.body.len();
+                inside.then_some(RawEntry { shared, rest_at, value_at, end, value_word })
             }
-            _ => self.long_lengths(at).filter(|&(shared, rest, value, _)| {
-                shared + rest <= MAX_KEY_LEN && value <= MAX_VALUE_LEN + 1
-            })?,
-        };
-        let removed = value == 0;
+            _ => self.other_entry(at),
+        }
+    }
+
+    /// As [`entry`](Self::entry), of a remove or with longer lengths.
+    #[inline(never)]
+    fn other_entry(&self, at: usize) -> Option<RawEntry> {
+        let (shared, rest, value_word, rest_at) = self.long_lengths(at)?;
         let value_at = rest_at + rest;
-        let end = value_at + value.saturating_sub(1);
-        let wrong = (removed && self.kind != BlockKind::Changes) || end > self.body.len();
-        (!wrong).then_some(RawEntry { shared, rest_at, value_at, end, removed })
+        let end = value_at + value_word.saturating_sub(1);
+        let wrong = shared + rest > MAX_KEY_LEN
+            || value_word > MAX_VALUE_LEN + 1
+            || (value_word == 0 && self.kind != BlockKind::Changes)
+            || end > self.body.len();
+        (!wrong).then_some(RawEntry { shared, rest_at, value_at, end, value_word })
     }
 
     fn long_lengths(&self, at: usize) -> Option<(usize, usize, usize, usize)> {
@@ -315,7 +327,8 @@ pub(super) struct RawEntry {
     pub(super) value_at: usize,
     /// Where the next entry begins.
     pub(super) end: usize,
-    removed: bool,
+    /// 0 for a remove, else 1 + the value's length.
+    value_word: usize,
 }
 
 impl RawEntry {
@@ -328,6 +341,6 @@ impl RawEntry {
     /// The value; none for a remove.
     #[inline]
     pub(super) fn value<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
-        (!self.removed).then(|| &body[self.value_at..self.end])
+        (self.value_word > 0).then(|| &body[self.value_at..self.end])
     }
 }

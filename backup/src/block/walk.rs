@@ -29,9 +29,11 @@ pub struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     pub(super) fn new(block: Block<'a>) -> Self {
-        // The first entry must be a restart point; `step` compares the two.
-        let restart_at = block.restart_inside(0).unwrap_or(usize::MAX);
-        Self { at: 0, ..Self::from_restart(block, 0, restart_at) }
+        match block.restart_inside(0) {
+            Some(0) => Self::from_restart(block, 0, 0),
+            // No entry is there, and `broken_rule` says why.
+            _ => Self::from_restart(block, 0, usize::MAX),
+        }
     }
 
     /// A walk that begins at a restart point and knows nothing of what comes before it.
@@ -45,10 +47,10 @@ impl<'a> Entries<'a> {
     /// # Errors
     /// [`Error::Malformed`], [`Error::LimitExceeded`] or [`Error::OutOfOrder`] when the entries break
     /// the format although the checksum is right.
-    #[inline]
+    #[inline(always)]
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_, 'a>>, Error> {
         if self.left == 0 {
-            return self.end().map(|()| None);
+            return if self.is_at_end() { Ok(None) } else { Err(self.left_over()) };
         }
         match self.step() {
             Some(value) => {
@@ -59,8 +61,8 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Hands what is left to `each`, until it answers `Break`: [`next_entry`](Self::next_entry) in a loop of its own,
-    /// which takes fewer instructions.
+    /// Hands what is left to `each`, until it answers `Break`: as a loop over
+    /// [`next_entry`](Self::next_entry) does.
     ///
     /// # Errors
     /// As [`next_entry`](Self::next_entry), or what `each` says.
@@ -69,14 +71,11 @@ impl<'a> Entries<'a> {
         &mut self,
         mut each: impl FnMut(&[u8], Option<&'a [u8]>) -> Result<ControlFlow<()>, E>,
     ) -> Result<ControlFlow<()>, E> {
-        while self.left > 0 {
-            let Some(value) = self.step() else { return Err(self.fail().into()) };
-            self.left -= 1;
-            if each(self.key.get(), value)?.is_break() {
+        while let Some((key, value)) = self.next_entry()? {
+            if each(key, value)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        self.end()?;
         Ok(ControlFlow::Continue(()))
     }
 
@@ -97,58 +96,35 @@ impl<'a> Entries<'a> {
         self.key.get()
     }
 
-    fn end(&self) -> Result<(), Error> {
-        if self.at == self.block.body.len() && self.restart == self.block.restart_points() {
-            return Ok(());
-        }
-        Err(malformed(self.block.place, "bytes are left over after the last entry"))
+    fn is_at_end(&self) -> bool {
+        self.at == self.block.body.len() && self.restart == self.block.restart_points()
+    }
+
+    #[cold]
+    fn left_over(&self) -> Error {
+        malformed(self.block.place, "bytes are left over after the last entry")
     }
 
     /// Moves by one entry; answers its value. `None`, with nothing moved, when a rule is broken.
     #[inline(always)]
     fn step(&mut self) -> Option<Option<&'a [u8]>> {
-        match self.step_short() {
-            Some(value) => Some(Some(value)),
-            None => self.step_any(),
-        }
-    }
-
-    /// [`step`](Self::step) of the usual entry: lengths of one byte each, few bytes that are not shared, no restart
-    /// point, no remove. `None`, with nothing moved, for any other, and for one that breaks a rule.
-    #[inline(always)]
-    fn step_short(&mut self) -> Option<&'a [u8]> {
-        let ([shared, rest, value], behind) =
-            self.block.body.get(self.at..)?.split_first_chunk()?;
-        let (shared, rest, value) = (usize::from(*shared), usize::from(*rest), usize::from(*value));
-        let bytes = behind.first_chunk::<WIDE>()?;
-        let at_restart = self.at == self.restart_at;
-        if shared | value >= 0x80 || rest > WIDE || rest == 0 || value == 0 || at_restart {
+        let body = self.block.body;
+        let entry = self.block.entry(self.at)?;
+        let value = entry.value(body);
+        if self.at == self.restart_at {
+            self.pass_restart(entry.shared, entry.rest(body))?;
+        } else if !self.ascends(&entry) {
             return None;
         }
-        let end = rest + value - 1;
-        let value = behind.get(rest..end)?;
-        self.key.replace_short(shared, bytes, rest)?;
-        self.at += 3 + end;
+        self.key.set(entry.shared, body, entry.rest_at, entry.value_at - entry.rest_at);
+        self.at = entry.end;
         Some(value)
     }
 
+    /// Goes past a restart point, at which an entry stands that shares so many bytes.
     #[inline(never)]
-    fn step_any(&mut self) -> Option<Option<&'a [u8]>> {
-        let entry = self.block.entry(self.at)?;
-        if self.at == self.restart_at {
-            self.pass_restart(&entry)?;
-        } else if !self.started || !self.ascends(&entry) {
-            return None;
-        }
-        let body = self.block.body;
-        self.key.set(entry.shared, &body[entry.rest_at..], entry.value_at - entry.rest_at);
-        self.at = entry.end;
-        Some(entry.value(body))
-    }
-
-    /// The entry is at a restart point: looks for the next one. `None`, with nothing moved, when a rule is broken.
-    fn pass_restart(&mut self, entry: &RawEntry) -> Option<()> {
-        if entry.shared != 0 || (self.started && !self.ascends(entry)) {
+    fn pass_restart(&mut self, shared: usize, rest: &[u8]) -> Option<()> {
+        if shared != 0 || (self.started && rest <= self.key.get()) {
             return None;
         }
         self.restart_at = self.restart_after()?;
@@ -158,14 +134,18 @@ impl<'a> Entries<'a> {
     }
 
     /// True when the entry's key comes after the one before.
-    #[inline]
+    #[inline(always)]
     fn ascends(&self, entry: &RawEntry) -> bool {
-        let (previous, rest) = (self.key.get(), entry.rest(self.block.body));
-        match (previous.get(entry.shared), rest.first()) {
-            // Writers share as much as there is, so the first byte that is not shared decides.
-            (Some(old), Some(new)) if old != new => old < new,
-            _ => entry.shared <= previous.len() && rest > &previous[entry.shared..],
-        }
+        // Writers share as much as there is, so the first byte that is not shared decides.
+        let differ = entry.shared < self.key.len && entry.rest_at < entry.value_at;
+        let bytes = (self.key.bytes.get(entry.shared), self.block.body.get(entry.rest_at));
+        let decided = matches!(bytes, (Some(old), Some(new)) if old < new);
+        (differ && decided) || self.ascends_further(entry.shared, entry.rest(self.block.body))
+    }
+
+    #[inline(never)]
+    fn ascends_further(&self, shared: usize, rest: &[u8]) -> bool {
+        self.key.get().get(shared..).is_some_and(|previous| previous < rest)
     }
 
     /// Where the restart point behind the current one is; beyond every entry when there is none.
@@ -188,12 +168,12 @@ impl<'a> Entries<'a> {
 
     fn broken_rule(&self) -> Error {
         let block = &self.block;
+        if !self.started && self.restart_at == usize::MAX {
+            return malformed(block.place, "the first entry is not a restart point");
+        }
         let Some(entry) = block.entry(self.at) else { return block.bad_entry(self.at) };
-        let passes = self.at == self.restart_at;
-        let what = if passes && entry.shared != 0 {
+        let what = if self.at == self.restart_at && entry.shared != 0 {
             "a restart point shares bytes"
-        } else if !self.started && !passes {
-            "the first entry is not a restart point"
         } else if self.started && entry.shared > self.key.get().len() {
             "an entry shares more than the key before has"
         } else if self.started && !self.ascends(&entry) {
@@ -215,12 +195,24 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Bytes that are copied at once where the rest of a key is no longer.
-const WIDE: usize = 32;
+/// Bytes of a key that are written together.
+const LANE: usize = 16;
 
-const _: () = assert!(WIDE < 0x80, "such a length has one byte");
+/// For each place in a lane the bits from there on; the first byte is the lowest.
+const FROM: [u128; LANE] = {
+    let (mut masks, mut at) = ([0; LANE], 0);
+    while at < LANE {
+        masks[at] = u128::MAX << (8 * at);
+        at += 1;
+    }
+    masks
+};
 
 /// A key that is made from the one before it. Bytes behind its end are left over from longer ones.
+///
+/// It is written in whole lanes, the one in which the shared bytes end with these. A processor that has to put
+/// together what it reads from two recent writes waits until both have left it, and who gets the key reads
+/// it at once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeyBuffer {
     bytes: Vec<u8>,
@@ -233,41 +225,44 @@ impl KeyBuffer {
         &self.bytes[..self.len]
     }
 
-    /// Keeps `shared` bytes and puts the first `len` bytes of `from` behind them. There must be as many.
-    #[inline]
-    pub(super) fn set(&mut self, shared: usize, from: &[u8], len: usize) {
+    /// Keeps `shared` bytes and puts behind them the `len` bytes that stand at `at` in `body`.
+    #[inline(always)]
+    pub(super) fn set(&mut self, shared: usize, body: &[u8], at: usize, len: usize) {
         debug_assert!(shared <= self.len, "the caller compares it with the key before");
         self.len = shared + len;
-        // One copy of known length for a short rest; what is too much lies behind the end.
-        if len <= WIDE
-            && let Some(from) = from.first_chunk::<WIDE>()
-            && let Some(to) = self.bytes.get_mut(shared..)
-            && let Some(to) = to.first_chunk_mut::<WIDE>()
-        {
-            *to = *from;
-            return;
+        let kept = shared % LANE;
+        if kept + len > LANE || self.set_lane(shared - kept, kept, body, at).is_none() {
+            self.set_long(shared, body, at);
         }
-        self.set_long(shared, &from[..len]);
     }
 
-    /// As [`set`](Self::set), if the first byte behind what is kept makes the key greater. `None`, with nothing done, if
-    /// it does not, is the first one of all, or has no room.
+    /// Keeps so many bytes of a lane and fills the others with what stands at `at` in `body`, whatever it is.
+    /// None where one of both does not reach as far.
     #[inline(always)]
-    fn replace_short(&mut self, shared: usize, from: &[u8; WIDE], len: usize) -> Option<()> {
-        let to = self.bytes.get_mut(shared..)?.first_chunk_mut::<WIDE>()?;
-        if shared >= self.len || to[0] >= from[0] {
-            return None;
-        }
-        *to = *from;
-        self.len = shared + len;
+    fn set_lane(&mut self, lane: usize, kept: usize, body: &[u8], at: usize) -> Option<()> {
+        let at = at.wrapping_sub(kept);
+        let from = body.get(at..at.wrapping_add(LANE))?.first_chunk()?;
+        let to = self.bytes.get_mut(lane..lane + LANE)?.first_chunk_mut()?;
+        let (old, new) = (u128::from_le_bytes(*to), u128::from_le_bytes(*from));
+        *to = (old ^ ((old ^ new) & FROM[kept])).to_le_bytes();
         Some(())
     }
 
+    /// As [`set`](Self::set) where the rest does not end in the lane in which it begins. The length is set.
     #[inline(never)]
-    fn set_long(&mut self, shared: usize, rest: &[u8]) {
-        if self.bytes.len() < self.len + WIDE {
-            self.bytes.resize(2 * self.len + WIDE, 0);
+    fn set_long(&mut self, shared: usize, body: &[u8], at: usize) {
+        if self.bytes.len() < self.len + LANE {
+            self.bytes.resize(2 * self.len + LANE, 0);
         }
-        self.bytes[shared..self.len].copy_from_slice(rest);
+        let (mut lane, mut from) = (shared, at);
+        // To the end of the lane, and whole ones from there on.
+        let kept = shared % LANE;
+        if kept > 0 && self.set_lane(shared - kept, kept, body, at).is_some() {
+            (lane, from) = (shared - kept + LANE, at + LANE - kept);
+        }
+        if lane < self.len {
+            let rest = &body[from..from + self.len - lane];
+            self.bytes[lane..self.len].copy_from_slice(rest);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 
-use whimbrel_mvcc::{Digest, KeyRange, Snapshot};
+use whimbrel_mvcc::{Digester, KeyRange, Snapshot};
 
 use super::changes::DeltaOut;
 use super::files::{Kept, Merge, StoreFiles, is_before, reaches};
@@ -305,7 +305,7 @@ fn order_of(one: &[u8], other: &[u8]) -> Ordering {
 #[derive(Default)]
 struct Changes {
     /// Digest of the old entries that were looked at.
-    old: Digest,
+    old: Digester,
     /// Keys with the old value.
     before: Kept,
     /// The same keys with the new one.
@@ -328,7 +328,7 @@ impl Changes {
 
     /// Writes them, and forgets them.
     fn write(&mut self, out: &mut DeltaOut<'_>) -> Result<(), Error> {
-        out.looked_at(self.entries, self.bytes, &self.old)?;
+        out.looked_at(self.entries, self.bytes, &self.old.digest())?;
         for at in 0..self.before.len() {
             if let (Some((key, old)), Some((_, new))) = (self.before.get(at), self.after.get(at)) {
                 out.change(key, old, new)?;
@@ -336,7 +336,7 @@ impl Changes {
         }
         self.before.clear();
         self.after.clear();
-        (self.old, self.entries, self.bytes) = (Digest::default(), 0, 0);
+        (self.old, self.entries, self.bytes) = (Digester::default(), 0, 0);
         Ok(())
     }
 }

@@ -270,10 +270,12 @@ struct Held {
 }
 
 impl Held {
+    /// `size` is the record's.
     #[inline]
-    fn of(&mut self, record: RecRef<'_>) -> usize {
-        if record.size() != self.size {
-            *self = Self { size: record.size(), bytes: record.bytes() };
+    fn of(&mut self, record: RecRef<'_>, size: usize) -> usize {
+        debug_assert_eq!(record.size(), size);
+        if size != self.size {
+            *self = Self { size, bytes: record.bytes() };
         }
         self.bytes
     }
@@ -337,7 +339,7 @@ impl SegmentBuilder {
         init: impl FnOnce(Record<'_>) -> u64,
     ) -> Result<(), BulkError> {
         let fresh = next_record(self.segment.last_key(), key, inline_len, init)?;
-        self.take(fresh, head(key, 0));
+        self.take(fresh, RecRef::size_for(key.len(), inline_len), head(key, 0));
         Ok(())
     }
 
@@ -351,7 +353,7 @@ impl SegmentBuilder {
     /// # Panics
     ///
     /// When the length of `inline` does not fit in 32 bits.
-    #[inline]
+    #[inline(always)]
     pub fn push_filled(&mut self, key: &[u8], inline: &[u8], cell: u64) -> Result<(), BulkError> {
         check_len(key)?;
         let next = head(key, 0);
@@ -359,23 +361,24 @@ impl SegmentBuilder {
         if next <= self.head {
             check_order(self.segment.last_key(), key)?;
         }
-        self.take(OwnedRec::filled(key, inline, cell), next);
+        let size = RecRef::size_for(key.len(), inline.len());
+        self.take(OwnedRec::filled(key, inline, cell), size, next);
         Ok(())
     }
 
-    /// Takes the record behind all others, whose key has this head.
-    #[inline]
-    fn take(&mut self, fresh: OwnedRec, head: u64) {
+    /// Takes the record behind all others, of this size, whose key has this head.
+    #[inline(always)]
+    fn take(&mut self, fresh: OwnedRec, size: usize, head: u64) {
         // SAFETY: owned by the segment from here on.
         let record = unsafe { RecRef::protect(fresh.into_raw()) };
         self.segment.len += 1;
-        self.segment.bytes += self.held.of(record);
+        self.segment.bytes += self.held.of(record, size);
         self.segment.last = Some(record);
         self.head = head;
         self.add(0, record);
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, level: usize, record: RecRef<'static>) {
         match self.gather.get_mut(level) {
             Some(gather) if gather.records.len() < gather.fill => gather.records.push(record),

@@ -150,10 +150,8 @@ pub(super) fn head(key: &[u8], from: usize) -> u64 {
 
 #[cold]
 fn short_head(key: &[u8], from: usize) -> u64 {
-    let rest = key.get(from..).unwrap_or_default();
-    let mut bytes = [0; 8];
-    bytes[..rest.len()].copy_from_slice(rest);
-    u64::from_be_bytes(bytes)
+    let byte = |at| u64::from(key.get(from + at).copied().unwrap_or(0));
+    (0..8).fold(0, |bits, at| bits << 8 | byte(at))
 }
 
 #[inline]

@@ -3,6 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 use std::ptr::NonNull;
 
+use super::entry::Ordered;
 use super::hint::{Needle, fingerprint};
 use super::raw::{BlockRef, Plan, Repl};
 use super::record::{OwnedRec, RecHeader, RecRef};
@@ -275,12 +276,10 @@ impl List {
     /// Calls `f` for every record, sealed ones included, in ascending order; for the last only of those
     /// that a key moved through. Used by the owner to free what the cells lead to.
     pub fn for_each_mut(&mut self, mut f: impl FnMut(Record<'_>)) {
-        let mut page: Vec<RecRef<'_>> = Vec::new();
+        let mut page = Ordered::new();
         for block in self.chain(0) {
-            page.clear();
-            page.extend(records(block));
-            page.sort_by(|a, b| a.key().cmp(b.key()));
-            page.iter().for_each(|record| f(Record(record.follow(|_| {}).0)));
+            page.enter(block, 0, |_| true);
+            page.all().iter().for_each(|entry| f(Record(entry.record().follow(|_| {}).0)));
         }
     }
 

@@ -167,6 +167,12 @@ impl<'g> RecRef<'g> {
         self.shape().size()
     }
 
+    /// Bytes that are asked for a record of these lengths.
+    #[inline]
+    pub(super) fn size_for(key_len: usize, inline_len: usize) -> usize {
+        Shape { key_len, inline_len }.size()
+    }
+
     /// Bytes that the allocation takes.
     #[inline]
     pub(super) fn bytes(self) -> usize {

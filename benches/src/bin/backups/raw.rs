@@ -3,6 +3,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(crate) fn rates(sample: &[u8], threads: usize) -> Vec<Row> {
         Row::figure(format!("{what}, {threads} threads"), bytes / took.as_secs_f64() / 1e9, "GB/s")
     };
     vec![
-        rate("memcpy", &|| drop(black_box(sample.to_vec()))),
+        memcpy(sample, threads),
         rate("LZ4, packing", &|| {
             sample
                 .chunks(BLOCK)
@@ -41,6 +42,19 @@ pub(crate) fn rates(sample: &[u8], threads: usize) -> Vec<Row> {
             black_box(crc32c::crc32c(sample));
         }),
     ]
+}
+
+/// The rate of copying into memory that was written before: into fresh memory it would be that of page faults.
+fn memcpy(sample: &[u8], threads: usize) -> Row {
+    let copies: Vec<Mutex<Vec<u8>>> =
+        (0..threads).map(|_| Mutex::new(black_box(sample.to_vec()))).collect();
+    let took = on_threads(threads, |thread| {
+        let mut copy = copies[thread].lock().expect("each thread has its own");
+        copy.copy_from_slice(sample);
+        black_box(&mut copy);
+    });
+    let rate = float((sample.len() * threads) as u64) / took.as_secs_f64() / 1e9;
+    Row::figure(format!("memcpy, {threads} threads"), rate, "GB/s")
 }
 
 fn on_threads(threads: usize, work: impl Fn(usize) + Sync) -> Duration {
