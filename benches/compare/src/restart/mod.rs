@@ -153,6 +153,9 @@ pub fn run(args: &RestartArgs) -> anyhow::Result<()> {
         true => CONTENDERS.iter().collect(),
         false => args.only.iter().map(|name| find(name)).collect::<anyhow::Result<_>>()?,
     };
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks");
+    let out = args.out.clone().unwrap_or_else(default);
+    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let folder = match &args.files {
         Some(files) => TempDir::new_in(files)?,
         None if Path::new(IN_MEMORY).is_dir() => TempDir::new_in(IN_MEMORY)?,
@@ -186,9 +189,7 @@ pub fn run(args: &RestartArgs) -> anyhow::Result<()> {
     };
     let table = table::table(args, keys, &contenders, &samples);
     print!("{table}");
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks");
-    let file = args.out.clone().unwrap_or_else(default);
-    let file = file.join(format!("restart-{keys}-{}.md", short(args.entries)));
+    let file = out.join(format!("restart-{keys}-{}.md", short(args.entries)));
     fs::write(&file, table).with_context(|| file.display().to_string())
 }
 
