@@ -71,11 +71,13 @@ impl<S: Source> FileReader<S> {
         mut each: impl FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         let mut entries = self.block(number, buffers)?.entries();
-        let scanned = entries.try_for_each(|key, value| Ok::<_, Error>(each(key, value)))?;
-        if scanned.is_continue() {
-            self.check_block_end(number, entries.key())?;
+        while let Some((key, value)) = entries.next_entry()? {
+            if each(key, value).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(scanned)
+        self.check_block_end(number, entries.key())?;
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Block `number` must end before the next one begins, and the last one where the file does.

@@ -1,7 +1,5 @@
 //! Walking the entries of a block, with everything checked, and the key that is made from the one before.
 
-use std::ops::ControlFlow;
-
 use super::malformed;
 use super::read::{Block, RawEntry};
 use crate::Error;
@@ -59,24 +57,6 @@ impl<'a> Entries<'a> {
             }
             None => Err(self.fail()),
         }
-    }
-
-    /// Hands what is left to `each`, until it answers `Break`: as a loop over
-    /// [`next_entry`](Self::next_entry) does.
-    ///
-    /// # Errors
-    /// As [`next_entry`](Self::next_entry), or what `each` says.
-    #[inline]
-    pub fn try_for_each<E: From<Error>>(
-        &mut self,
-        mut each: impl FnMut(&[u8], Option<&'a [u8]>) -> Result<ControlFlow<()>, E>,
-    ) -> Result<ControlFlow<()>, E> {
-        while let Some((key, value)) = self.next_entry()? {
-            if each(key, value)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
     }
 
     /// The next value, or `None` where the bytes of the entries end, however many were walked.

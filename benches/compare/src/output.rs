@@ -82,7 +82,7 @@ fn save(file: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn default_folder() -> PathBuf {
+pub(crate) fn default_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks")
 }
 

@@ -143,7 +143,7 @@ fn no_interleaving_of_two_attempts_breaks_the_protocol() {
 }
 
 #[test]
-#[ignore = "minutes and gigabytes: for the run before a release"]
+#[ignore = "minutes and gigabytes: run by hand, with --release and --ignored, before a release"]
 fn no_interleaving_of_two_attempts_with_crashes_breaks_the_protocol() {
     sound(Limits { writes: 2, crashes: 2, attempts: 2, rounds: 2, journal: true });
     sound(Limits { writes: 2, crashes: 2, attempts: 2, rounds: 2, journal: false });

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use whimbrel_mvcc::KeyRange;
 
 use crate::keys::{KeyKind, Keys};
+use crate::output::default_folder;
 use crate::random::mix;
 use crate::report::short;
 use crate::sum::Sum;
@@ -153,8 +154,7 @@ pub fn run(args: &RestartArgs) -> anyhow::Result<()> {
         true => CONTENDERS.iter().collect(),
         false => args.only.iter().map(|name| find(name)).collect::<anyhow::Result<_>>()?,
     };
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks");
-    let out = args.out.clone().unwrap_or_else(default);
+    let out = args.out.clone().unwrap_or_else(default_folder);
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let folder = match &args.files {
         Some(files) => TempDir::new_in(files)?,

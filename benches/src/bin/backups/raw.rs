@@ -20,41 +20,35 @@ const BLOCK: usize = 60 << 10;
 pub(crate) fn rates(sample: &[u8], threads: usize) -> Vec<Row> {
     let packed: Vec<Vec<u8>> = sample.chunks(BLOCK).map(lz4_flex::block::compress).collect();
     let bytes = float((sample.len() * threads) as u64);
-    let rate = |what: &str, work: &(dyn Fn() + Sync)| {
-        work();
-        let took = on_threads(threads, |_| work());
+    // Copied into, and written before: into fresh memory it would be the rate of page faults.
+    let copies: Vec<Mutex<Vec<u8>>> =
+        (0..threads).map(|_| Mutex::new(black_box(sample.to_vec()))).collect();
+    let rate = |what: &str, work: &(dyn Fn(usize) + Sync)| {
+        work(0);
+        let took = on_threads(threads, work);
         Row::figure(format!("{what}, {threads} threads"), bytes / took.as_secs_f64() / 1e9, "GB/s")
     };
     vec![
-        memcpy(sample, threads),
-        rate("LZ4, packing", &|| {
+        rate("memcpy", &|thread| {
+            let mut copy = copies[thread].lock().expect("each thread has its own");
+            copy.copy_from_slice(sample);
+            black_box(&mut copy);
+        }),
+        rate("LZ4, packing", &|_| {
             sample
                 .chunks(BLOCK)
                 .for_each(|block| drop(black_box(lz4_flex::block::compress(block))));
         }),
-        rate("LZ4, unpacking", &|| {
+        rate("LZ4, unpacking", &|_| {
             let mut out = vec![0; BLOCK];
             for block in &packed {
                 black_box(lz4_flex::block::decompress_into(block, &mut out).expect("as packed"));
             }
         }),
-        rate("CRC-32C", &|| {
+        rate("CRC-32C", &|_| {
             black_box(crc32c::crc32c(sample));
         }),
     ]
-}
-
-/// The rate of copying into memory that was written before: into fresh memory it would be that of page faults.
-fn memcpy(sample: &[u8], threads: usize) -> Row {
-    let copies: Vec<Mutex<Vec<u8>>> =
-        (0..threads).map(|_| Mutex::new(black_box(sample.to_vec()))).collect();
-    let took = on_threads(threads, |thread| {
-        let mut copy = copies[thread].lock().expect("each thread has its own");
-        copy.copy_from_slice(sample);
-        black_box(&mut copy);
-    });
-    let rate = float((sample.len() * threads) as u64) / took.as_secs_f64() / 1e9;
-    Row::figure(format!("memcpy, {threads} threads"), rate, "GB/s")
 }
 
 fn on_threads(threads: usize, work: impl Fn(usize) + Sync) -> Duration {
